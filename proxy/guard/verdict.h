@@ -1,0 +1,41 @@
+/* What the guards say of a request. */
+#ifndef GUARD_VERDICT_H
+#define GUARD_VERDICT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+
+enum verdict_kind { VERDICT_ALLOW, VERDICT_REFUSE };
+enum verdict_executed { VERDICT_EXECUTED_NO, VERDICT_EXECUTED_YES, VERDICT_EXECUTED_UNKNOWN };
+
+struct verdict_field {
+    struct slice name, value;
+};
+
+#define VERDICT_MAX_FIELDS 6
+#define VERDICT_MAX_VIOLATED 16
+
+/* Slices live in the request's arena, or are static. */
+struct verdict {
+    enum verdict_kind kind;
+    unsigned status;    /* refusals: 429, 503, ... */
+    const char *reason; /* "quota-exceeded", "store-unavailable", ...; static */
+    const char *type;   /* problem type URI; static */
+    const char *title;  /* static */
+    enum verdict_executed executed;
+    bool has_retry_after;
+    uint64_t retry_after_s;
+    /* Fields to add to the answer, whoever makes it (RateLimit, RateLimit-Policy, ...). */
+    struct verdict_field fields[VERDICT_MAX_FIELDS];
+    size_t field_count;
+    const char *violated[VERDICT_MAX_VIOLATED]; /* names of limits that denied */
+    size_t violated_count;
+    /* For the access log. */
+    const char *decision; /* "allowed", "limited", "error_allowed", ... the sharpest of the limits */
+    const char *limit;    /* the limit that decided, or NULL */
+    uint64_t store_us;    /* time spent waiting for the store */
+};
+
+#endif

@@ -1,0 +1,103 @@
+/* The client side of one connection: parses requests, hands them to serve one at a time (pipelined
+ * ones wait their turn in the connection's own small buffer), writes the answers.
+ *
+ * After on_request the exchange belongs to the handler until it calls http_conn_send_end() or
+ * http_conn_cut(), or until on_gone() was called (after which it makes no more calls for it).  Only
+ * one exchange runs at a time; its arena is cleared when it ends. */
+#ifndef HTTP_HTTP_CONN_H
+#define HTTP_HTTP_CONN_H
+
+#include "base/arena.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "http/http_message.h"
+#include "net/stream.h"
+
+struct http_conn;
+
+enum http_gone {
+    HTTP_GONE_CLIENT,    /* the client closed or reset the connection */
+    HTTP_GONE_TIMEOUT,   /* the body made no progress, or the client did not take the answer */
+    HTTP_GONE_MALFORMED, /* the body's framing is broken */
+    HTTP_GONE_TOO_LARGE, /* a chunked body passed max_body_bytes */
+    HTTP_GONE_SHUTDOWN   /* the worker ends now */
+};
+
+struct http_conn_events {
+    /* A head has come; gives the handler's object for this exchange (not NULL).  The handler may
+     * answer from inside this call. */
+    void *(*on_request)(void *env, struct http_conn *conn, const struct http_request *head);
+    /* Body bytes (de-chunked), only after http_conn_body_start and while not stopped. */
+    void (*on_body)(void *exchange, struct slice data);
+    /* The body is complete; not called for HTTP_BODY_NONE. */
+    void (*on_body_end)(void *exchange);
+    /* Pending output fell to nothing after STREAM_FULL. */
+    void (*on_drain)(void *exchange);
+    /* The exchange cannot be finished.  For TIMEOUT, MALFORMED and TOO_LARGE the connection has
+     * answered 408, 400 or 413 by itself if no head had been sent. */
+    void (*on_gone)(void *exchange, enum http_gone why);
+    /* A request was answered by the connection itself (malformed head, too large, too slow), or a
+     * connection ended in the middle of a head: for logs and counters. May be NULL. */
+    void (*on_refused)(void *env, struct http_conn *conn, unsigned status, const char *reason);
+};
+
+struct http_conn_settings { /* from the policy snapshot; copied at the start of each request */
+    uint64_t header_timeout_ms, body_timeout_ms, idle_timeout_ms, write_timeout_ms;
+    uint32_t max_header_bytes, max_header_count, max_target_bytes;
+    uint64_t max_body_bytes; /* 0 = no limit; a larger Content-Length is answered 413 */
+};
+
+/* One per worker: what its connections share. */
+struct http_server {
+    struct loop *loop;
+    struct http_conn_settings settings;
+    const struct http_conn_events *events;
+    void *env;
+    struct metrics_shard *shard;
+    uint32_t active_slot, idle_slot; /* gauges */
+    struct list active, idle;        /* connections; http_conn.c moves them */
+    size_t connection_count;
+    bool is_draining; /* every answer says Connection: close; idle connections are closed */
+};
+
+void http_server_init(struct http_server *server, struct loop *loop,
+                      const struct http_conn_events *events, void *env);
+/* Take an accepted stream; the server owns it from here. */
+void http_server_accept(struct http_server *server, struct stream *stream);
+/* From now on close after each answer; close idle connections at once. */
+void http_server_drain(struct http_server *server);
+/* End everything now: on_gone(HTTP_GONE_SHUTDOWN) for each running exchange. */
+void http_server_close(struct http_server *server);
+
+struct arena *http_conn_arena(struct http_conn *conn);
+struct stream *http_conn_stream(struct http_conn *conn);
+/* When the first byte of the current request came (loop_clock_us). */
+uint64_t http_conn_request_at_us(const struct http_conn *conn);
+/* Number of the request on its connection, from 1. */
+uint64_t http_conn_request_number(const struct http_conn *conn);
+
+/* Let body bytes come (sends 100 Continue first when the client expects it and nothing has been
+ * answered yet), stop them, let them come again. */
+void http_conn_body_start(struct http_conn *conn);
+void http_conn_body_stop(struct http_conn *conn);
+
+/* 1xx other than 101, passed on as it is. */
+void http_conn_send_interim(struct http_conn *conn, const struct http_response *head);
+
+/* The final head: status, reason, fields that are not is_dropped; the connection adds framing
+ * (Content-Length, or chunked for 1.1, or close for 1.0), Connection and Date as needed.
+ * head->body and content_length say what body will follow; HEAD, 204 and 304 send none. */
+enum stream_status http_conn_send_head(struct http_conn *conn, const struct http_response *head);
+enum stream_status http_conn_send_body(struct http_conn *conn, struct slice data);
+/* The answer is complete.  The exchange is over: the handler's object must be gone or go now.  A
+ * request body that is still unread is drained within bounds, or the connection is closed. */
+void http_conn_send_end(struct http_conn *conn);
+/* The answer cannot be completed: cut the connection so that the client can tell. */
+void http_conn_cut(struct http_conn *conn);
+/* Bytes of head and body written for the current answer, for the access log. */
+uint64_t http_conn_sent_bytes(const struct http_conn *conn);
+uint64_t http_conn_received_bytes(const struct http_conn *conn);
+bool http_conn_head_is_sent(const struct http_conn *conn);
+
+#endif

@@ -1,0 +1,48 @@
+/* A listener accepts connections on one address and hands each to its owner. */
+#ifndef NET_LISTENER_H
+#define NET_LISTENER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/check.h"
+#include "base/slice.h"
+#include "net/loop.h"
+
+struct listener;
+struct stream;
+struct tls_context;
+
+/* stream is not adopted yet: on_accept calls stream_adopt() or stream_close().  With TLS the stream
+ * is handed over after the handshake. */
+typedef void listener_cb(void *owner, struct stream *accepted);
+
+struct listener_options {
+    const char *address; /* "0.0.0.0:8080", "[::]:8080", ":8080" (both families), "127.0.0.1:0",
+                            "unix:/run/lk.sock" */
+    int fd;              /* an already listening socket, or -1; address is then only for messages */
+    bool reuse_port;     /* SO_REUSEPORT: one listener per worker */
+    int backlog;         /* 0: 4096 */
+    struct tls_context *tls; /* NULL: plain */
+    uint64_t handshake_timeout_ms;
+};
+
+/* Check an address without opening it; on false *ret_error says what would be right (static). */
+MUST_USE bool listener_check_address(struct slice address, const char **ret_error);
+
+/* 0, or a libuv error code (EADDRINUSE, EACCES, EINVAL, ...).  Never calls back before it returns. */
+MUST_USE int listener_open(struct loop *loop, const struct listener_options *options,
+                           listener_cb *on_accept, void *owner, struct listener **ret_listener);
+
+/* The port bound (useful with port 0), or 0 for a unix socket. */
+uint16_t listener_port(const struct listener *listener);
+
+/* Stop and go on accepting; the backlog waits in the kernel meanwhile. */
+void listener_pause(struct listener *listener);
+void listener_resume(struct listener *listener);
+
+/* Stop and give up; *listener becomes NULL and the owner is never called again.  Legal inside
+ * on_accept. */
+void listener_close(struct listener **listener);
+
+#endif

@@ -1,0 +1,212 @@
+/* The model: an immutable, refcounted snapshot of all policies, built from YAML in one go.
+ * Everything in it lives in the snapshot's arena; reading it is thread-safe. */
+#ifndef POLICY_POLICY_H
+#define POLICY_POLICY_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/arena.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "policy/facts.h"
+#include "policy/template.h"
+
+struct router;
+
+enum policy_algorithm { POLICY_TOKEN_BUCKET, POLICY_SLIDING_WINDOW, POLICY_SLIDING_LOG, POLICY_FIXED_WINDOW };
+enum policy_mode { POLICY_ENFORCE, POLICY_SHADOW };
+/* What to do when a key's variable has no value: leave the limit out, refuse (429), or count all such
+ * requests on one shared key. */
+enum policy_missing { POLICY_MISSING_UNSET, POLICY_MISSING_SKIP, POLICY_MISSING_DENY, POLICY_MISSING_SHARED };
+enum policy_store_failure { POLICY_FAIL_ALLOW, POLICY_FAIL_DENY, POLICY_FAIL_LOCAL };
+enum policy_headers { POLICY_HEADERS_DRAFT, POLICY_HEADERS_LEGACY, POLICY_HEADERS_OFF };
+enum policy_access_log { POLICY_LOG_OFF, POLICY_LOG_ERRORS, POLICY_LOG_ALL };
+enum policy_no_route { POLICY_NO_ROUTE_FORWARD, POLICY_NO_ROUTE_REFUSE };
+/* Fixed windows start at the first hit, or where the calendar says. */
+enum policy_align { POLICY_ALIGN_CALENDAR, POLICY_ALIGN_FIRST_HIT };
+enum policy_period { POLICY_PERIOD_US, POLICY_PERIOD_MONTH, POLICY_PERIOD_YEAR };
+
+struct policy_rate {
+    uint64_t count;
+    uint64_t period_us; /* for month and year: 31 and 366 days, the longest they can be */
+    enum policy_period period;
+};
+
+#define POLICY_MAX_LIMITS_PER_ROUTE 16
+
+struct policy_limit {
+    const char *name; /* unique in its route */
+    const struct policy_route *route;
+    unsigned index; /* in the whole snapshot */
+    const struct template *key; /* NULL: one key for all requests */
+    struct policy_rate rate;
+    uint64_t burst; /* token_bucket; = rate.count when not given */
+    enum policy_algorithm algorithm;
+    enum policy_align align;
+    int64_t utc_offset_us; /* calendar windows */
+    uint64_t cost;                       /* when cost_template is NULL */
+    const struct template *cost_template; /* must render to a whole number */
+    enum policy_mode mode;
+    enum policy_missing on_missing_key;
+    enum policy_store_failure on_store_failure;
+    /* Metric slots (policy_bind_metrics). */
+    uint32_t decision_slots[9]; /* by enum policy_decision */
+    uint32_t near_limit_slot;
+};
+
+#define POLICY_DECISIONS(X)                                                                        \
+    X(ALLOWED, "allowed") X(LIMITED, "limited") X(SHADOW_LIMITED, "shadow_limited")                \
+    X(SKIPPED, "skipped") X(MISSING_KEY, "missing_key") X(ERROR_ALLOWED, "error_allowed")          \
+    X(ERROR_DENIED, "error_denied") X(LOCAL_ALLOWED, "local_allowed")                              \
+    X(LOCAL_LIMITED, "local_limited")
+#define POLICY_DECISION_ENUM(id, name) POLICY_DECISION_##id,
+enum policy_decision { POLICY_DECISIONS(POLICY_DECISION_ENUM) POLICY_DECISION_COUNT };
+const char *policy_decision_name(enum policy_decision decision);
+
+struct policy_header_match {
+    struct slice name; /* lower case */
+    struct slice value; /* exact; at == NULL: must be present */
+};
+
+struct policy_route {
+    const char *name; /* unique in the snapshot */
+    unsigned index;
+    const char *file; /* where it stands */
+    unsigned line;
+    const struct slice *hosts; /* lower case; "*.example.com" allowed; none = any */
+    size_t host_count;
+    const struct slice *methods; /* none = any */
+    size_t method_count;
+    struct slice path; /* template text; empty = any */
+    const struct slice *path_param_names;
+    size_t path_param_count;
+    const struct policy_header_match *headers;
+    size_t header_count;
+    const struct policy_limit *const *limits;
+    size_t limit_count;
+    enum policy_headers ratelimit_headers;
+    /* Metric slots (policy_bind_metrics). */
+    uint32_t request_slots[6];  /* [0] 1xx or none, then 1xx..5xx by status / 100 */
+    uint32_t duration_slot, admission_slot;
+};
+
+struct policy_cidr {
+    struct in6_addr network; /* IPv4 as v4-mapped */
+    unsigned prefix_bits;    /* of 128 */
+};
+
+struct policy_upstream {
+    const char *name; /* "default" */
+    const char *url;
+    const char *host; /* or "unix:/path" */
+    uint16_t port;
+    bool is_tls;
+};
+
+/* Server-wide settings; each is one record of the field table with its default (policy.c). */
+struct policy_settings {
+    const char *listen, *metrics; /* metrics may be "off" */
+    unsigned workers; /* 0 = auto */
+    struct policy_upstream upstream;
+    const char *store;
+    uint64_t store_timeout_ms, store_connect_timeout_ms;
+    uint64_t store_max_pending, store_breaker_failures, store_breaker_open_ms;
+    const char *store_key_prefix;
+    uint64_t embedded_max_bytes;
+    const struct policy_cidr *trusted_proxies;
+    size_t trusted_proxy_count;
+    uint64_t ipv6_prefix, ipv4_prefix;
+    enum policy_access_log access_log;
+    enum log_level log_level;
+    enum policy_headers ratelimit_headers;
+    enum policy_no_route on_no_route;
+    uint64_t drain_timeout_ms;
+    uint64_t max_connections; /* per process */
+    /* timeouts: */
+    uint64_t header_timeout_ms;   /* first byte of a request to the end of its head */
+    uint64_t body_timeout_ms;     /* longest pause within a request body */
+    uint64_t idle_timeout_ms;     /* between requests on a kept-alive connection */
+    uint64_t write_timeout_ms;    /* longest pause while the client does not take the answer */
+    uint64_t connect_timeout_ms;  /* to the service */
+    uint64_t response_timeout_ms; /* end of request to the head of the answer */
+    uint64_t response_body_timeout_ms; /* longest pause within the answer's body */
+    uint64_t upstream_idle_timeout_ms; /* pooled connections */
+    uint64_t upstream_max_connections; /* per worker */
+    uint64_t upstream_max_waiting;     /* requests waiting for a connection, per worker */
+    /* sizes: */
+    uint64_t max_header_bytes, max_header_count, max_target_bytes;
+    uint64_t max_body_bytes; /* 0 = no limit */
+};
+
+struct policy {
+    struct policy_settings settings;
+    const struct policy_route *const *routes; /* file order */
+    size_t route_count;
+    size_t limit_count;
+    struct router *router;
+    /* Stands for requests that match no route. */
+    const struct policy_route *unmatched;
+    /* Text of what was loaded, and a hash over it. */
+    const char *const *files;
+    size_t file_count;
+    char hash_hex[33];
+    /* private */
+    struct arena arena;
+    _Atomic int reference_count;
+};
+
+enum policy_severity { POLICY_ERROR, POLICY_WARNING };
+
+struct policy_problem {
+    enum policy_severity severity;
+    const char *file;
+    unsigned line, column; /* from 1; 0 = the file as a whole */
+    unsigned width;        /* how many columns the caret marks, at least 1 */
+    const char *where;     /* "routes[2].limits[0].rate", or "" */
+    const char *message;   /* what is wrong and what would be right */
+    const char *source_line; /* the line's text, or NULL */
+};
+
+struct policy_problems {
+    struct policy_problem *items;
+    size_t count, cap;
+    size_t error_count;
+    struct arena arena;
+};
+
+void policy_problems_init(struct policy_problems *problems);
+void policy_problems_clear(struct policy_problems *problems);
+/* file:line:col: error: where: message, the source line, a caret; in colour when is_tty. */
+void policy_problems_print(const struct policy_problems *problems, FILE *out, bool is_tty);
+
+/* paths: files and directories (of *.yaml and *.yml, in name order).  Every problem is reported.
+ * NULL when there was an error; warnings alone do not fail.  The caller gets one reference. */
+struct policy *policy_load(const char *const *paths, size_t path_count,
+                           struct policy_problems *problems);
+/* The same from memory, for tests and fuzzers. */
+struct policy *policy_load_text(const char *file_name, struct slice text,
+                                struct policy_problems *problems);
+
+struct policy *policy_ref(struct policy *policy);
+void policy_unref(struct policy **policy);
+
+/* Give every route and limit its metric series.  Once, before the snapshot is shared. */
+void policy_bind_metrics(struct policy *policy, struct metrics *metrics);
+
+/* Fold v4-mapped addresses, cut to the prefix, and write canonical text (ret_text: at least
+ * INET6_ADDRSTRLEN + 4 bytes; the prefix length follows when it cuts: "2001:db8::/64"). */
+void policy_client_ip_text(const struct policy_settings *settings, const struct in6_addr *address,
+                           char *ret_text, size_t text_size);
+bool policy_is_trusted(const struct policy_settings *settings, const struct in6_addr *address);
+/* "1.2.3.4", "::1", "[::1]:80", "1.2.3.4:80" to an address (v4 as mapped). */
+MUST_USE bool policy_parse_ip(struct slice text, struct in6_addr *ret_address);
+/* The client: the peer if it is not trusted, else the right-most untrusted hop of X-Forwarded-For
+ * (all values joined, in order).  Malformed hops end the walk at the last good one. */
+void policy_find_client(const struct policy_settings *settings, const struct in6_addr *peer,
+                        const struct slice *forwarded_for, size_t forwarded_for_count,
+                        struct in6_addr *ret_client);
+
+#endif

@@ -1,0 +1,40 @@
+/* A request's way through Lockkeeper:
+ *
+ *   on_request --> match --> guard --> send --> relay --> finish --> access log, metrics
+ *                    |         |         |        |         ^
+ *                    +---------+-- refuse (problem+json) ---+
+ *
+ * Each step answers NEXT, WAIT or DONE; every WAIT is bounded by a timer of the module waited for.
+ * Every terminal path goes through finish, where guards are ended. */
+#ifndef SERVE_REQUEST_H
+#define SERVE_REQUEST_H
+
+#include "base/log.h"
+#include "base/metrics.h"
+#include "http/http_conn.h"
+#include "http/upstream_pool.h"
+#include "policy/policy.h"
+
+struct guard_worker;
+
+/* A worker's surroundings, filled by app/worker.  Everything outlives all requests but policy, which
+ * a reload may replace between requests (each request holds a reference to its own). */
+struct serve_env {
+    struct loop *loop;
+    struct policy *policy;
+    struct guard_worker *guards;
+    struct upstream_pool *upstream;
+    struct metrics *metrics;
+    struct metrics_shard *shard;
+    struct log_sink *access_log; /* NULL when off */
+    const struct log_context *log;
+    size_t active_requests;
+};
+
+/* For http_server_init; env is a struct serve_env. */
+extern const struct http_conn_events request_events;
+
+/* The connection settings of a snapshot. */
+struct http_conn_settings request_conn_settings(const struct policy *policy);
+
+#endif

@@ -1,0 +1,100 @@
+/* Runs a script on keys, somewhere: in Redis or in the embedded engine.  One store per worker; not
+ * thread-safe, but all stores of a process share one embedded keyspace.
+ *
+ * Every call has a deadline.  Nothing is queued without bound: a call that cannot be sent now
+ * (disconnected, breaker open, too many pending) fails at once with STORE_NOT_SENT. */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/check.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "base/slice.h"
+#include "net/loop.h"
+#include "store/reply.h"
+#include "store/script.h"
+
+struct store;
+struct embedded; /* the process-wide embedded engine */
+
+#define STORE_RESULTS(X)                                                                           \
+    X(OK, "ok", "reply received")                                                                  \
+    X(NOT_SENT, "not_sent", "never left this process; safe to retry")                              \
+    X(UNKNOWN, "unknown", "sent, no reply in time; the script may have run")                       \
+    X(REFUSED, "refused", "the server answered with an error; nothing was changed")                \
+    X(PENDING, "pending", "on its way; the callback will come")
+
+#define STORE_RESULT_ENUM(id, name, text) STORE_##id,
+enum store_result { STORE_RESULTS(STORE_RESULT_ENUM) STORE_RESULT_COUNT };
+const char *store_result_name(enum store_result result);
+const char *store_result_text(enum store_result result);
+
+struct store_call;
+/* reply is NULL unless result is STORE_OK; it is lent for the length of the call. */
+typedef void store_cb(struct store_call *call, enum store_result result, const struct reply *reply);
+
+/* Caller's memory; must live until the callback or store_cancel.  Keys and args may go as soon as
+ * store_eval has returned. */
+struct store_call {
+    enum script_id script;
+    const struct slice *keys;
+    size_t key_count;
+    const struct slice *args;
+    size_t arg_count;
+    store_cb *on_reply;
+    /* private to store/ */
+    struct list_node node;
+    struct store *store;
+    uint64_t sent_at_us;
+    uint32_t sequence;
+    bool is_pending, is_resent;
+};
+
+struct store_settings {
+    const char *url;          /* "embedded", "redis://[user:pass@]host[:port][/db]", "unix:///path[?db]" */
+    uint64_t timeout_ms;      /* per call, default 50 */
+    uint64_t connect_timeout_ms;
+    uint32_t max_pending;     /* calls in flight per worker */
+    uint32_t breaker_failures; /* consecutive failures that open the breaker */
+    uint64_t breaker_open_ms;  /* how long it stays open before one probe */
+};
+
+/* The shared engine; thread-safe inside.  max_bytes bounds keys and values; what happens when it is
+ * full is said in lua/README.md. */
+struct embedded *embedded_open(size_t max_bytes);
+struct embedded *embedded_ref(struct embedded *embedded);
+void embedded_unref(struct embedded **embedded);
+
+/* Never fails for a server that is down: it connects in the background.  settings->url must have
+ * passed store_check_url.  settings is copied. */
+struct store *store_open(struct loop *loop, const struct store_settings *settings,
+                         struct embedded *embedded, struct metrics *metrics,
+                         struct metrics_shard *shard, const struct log_context *log);
+/* Calls still pending end without a callback. */
+void store_close(struct store **store);
+
+/* NULL, or what is wrong with url (static).  policy checks the same at load time. */
+MUST_USE const char *store_check_url(struct slice url);
+
+/* STORE_PENDING: on_reply comes later from the loop, exactly once, unless cancelled.  Any other
+ * result: it is final, *ret_reply is set when it is STORE_OK, and no callback comes.  The embedded
+ * engine always answers at once. */
+MUST_USE enum store_result store_eval(struct store *store, struct store_call *call,
+                                      struct reply *ret_reply);
+/* Run on the embedded engine whatever the store is; never STORE_PENDING. */
+MUST_USE enum store_result store_eval_local(struct store *store, struct store_call *call,
+                                            struct reply *ret_reply);
+/* No callback comes; the script may run all the same.  Legal for a call that is not pending. */
+void store_cancel(struct store_call *call);
+
+bool store_is_embedded(const struct store *store);
+/* Connected and the breaker closed (always, for the embedded engine). */
+bool store_is_ready(const struct store *store);
+/* How many sidecars are known to share this store (at least 1); "local" divides its limits by it. */
+unsigned store_known_sidecars(const struct store *store);
+
+#endif
