@@ -10,6 +10,8 @@
 
 #define FACTS_MAX_PATH_PARAMS 16
 
+struct jwt_claims;
+
 struct facts {
     struct slice method;    /* as sent, case-sensitive */
     struct slice scheme;    /* "http" or "https" */
@@ -25,6 +27,10 @@ struct facts {
     /* The first field with this lower-case name, or at == NULL. */
     struct slice (*header)(const void *request, struct slice lowercase_name);
     const void *request;
+    uint64_t now_s; /* wall clock, only for the validity of JSON Web Tokens */
+    /* Where the first look at the request's token is remembered (in the arena it was rendered
+     * with), so that it is verified once per request.  NULL: verified each time. */
+    const struct jwt_claims **jwt_seen;
 };
 
 #endif
