@@ -5,15 +5,26 @@
 
 B ?= build
 CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 Q = $(if $(V),,@)
 
 VERSION := 0.1.0
+PREFIX ?= /usr/local
+PYTHON ?= /usr/bin/python3
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+FUZZ_SECONDS ?= 60
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes \
             -Wmissing-prototypes -Wcast-qual -Wvla $(if $(CI),-Werror)
-HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE -fstack-clash-protection
 OPTIMISE ?= -O2 -g
+# FORTIFY needs the optimiser.
+HARDEN := $(if $(findstring -O0,$(OPTIMISE)),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE \
+          -fstack-clash-protection
 SANITIZE ?=
+SANITIZE_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer \
+                  $(if $(findstring undefined,$(SANITIZE)),-fno-sanitize-recover=undefined))
 LUA ?= lua5.1
 PACKAGES := libuv hiredis yaml-0.1 openssl jansson $(LUA)
 LLHTTP_SRC ?= /usr/share/llhttp
@@ -21,17 +32,19 @@ LLHTTP_INC ?= /usr/share/include/llhttp
 
 CPPFLAGS += -Iproxy -I$(B)/gen -D_GNU_SOURCE -DLOCKKEEPER_VERSION='"$(VERSION)"' \
             $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null) -I$(LLHTTP_INC)
-CFLAGS += -std=gnu11 -pthread $(OPTIMISE) $(WARNINGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer,$(HARDEN))
+CFLAGS += -std=gnu11 -pthread $(OPTIMISE) $(WARNINGS) $(if $(SANITIZE),$(SANITIZE_FLAGS),$(HARDEN))
 LDFLAGS += -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE),-pie -Wl,-z,relro,-z,now)
 LDLIBS += $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lm -ldl
 
 SOURCES := $(filter-out proxy/app/main.c,$(wildcard proxy/*/*.c))
-OBJECTS := $(SOURCES:%.c=$(B)/%.o) $(B)/gen/scripts.o $(LLHTTP:%=%)
+OBJECTS := $(SOURCES:%.c=$(B)/%.o) $(B)/gen/scripts.o
 LLHTTP_OBJECTS := $(B)/llhttp/api.o $(B)/llhttp/http.o $(B)/llhttp/llhttp.o
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/%,$(wildcard tests/unit/test_*.c))
+FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 
+.DELETE_ON_ERROR:
 .PHONY: all
-all: $(B)/lockkeeper
+all: $(B)/lockkeeper  ## build build/lockkeeper (the default)
 
 $(B)/lockkeeper: $(B)/proxy/app/main.o $(B)/liblockkeeper.a
 	@echo "  LD    $@"
@@ -41,37 +54,143 @@ $(B)/liblockkeeper.a: $(OBJECTS) $(LLHTTP_OBJECTS)
 	@echo "  AR    $@"
 	$(Q)rm -f $@; ar rcs $@ $^
 
-$(B)/%.o: %.c
+$(B)/%.o: %.c | $(B)/have_deps
 	@echo "  CC    $<"
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(B)/llhttp/%.o: $(LLHTTP_SRC)/%.c
+$(B)/llhttp/%.o: $(LLHTTP_SRC)/%.c | $(B)/have_deps
 	@echo "  CC    $<"
 	@mkdir -p $(@D)
-	$(Q)$(CC) -I$(LLHTTP_INC) -std=gnu11 $(OPTIMISE) $(if $(SANITIZE),-fsanitize=$(SANITIZE),$(HARDEN)) -c -o $@ $<
+	$(Q)$(CC) -I$(LLHTTP_INC) -std=gnu11 $(OPTIMISE) $(if $(SANITIZE),$(SANITIZE_FLAGS),$(HARDEN)) -c -o $@ $<
+
+# When a package is missing there is no rule for its file: say what to do instead of how it broke.
+$(LLHTTP_SRC)/%.c: | $(B)/have_deps
+	@:
 
 # The scripts of lua/ as C strings.
 $(B)/gen/scripts.c: $(wildcard lua/*.lua) tests/lint/embed_scripts.awk
 	@mkdir -p $(@D)
 	$(Q)awk -f tests/lint/embed_scripts.awk $(sort $(wildcard lua/*.lua)) > $@.new && mv $@.new $@
 
-$(B)/gen/scripts.o: $(B)/gen/scripts.c
+$(B)/gen/scripts.o: $(B)/gen/scripts.c | $(B)/have_deps
 	@echo "  CC    $<"
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
-$(B)/test_%: tests/unit/test_%.c $(B)/liblockkeeper.a
-	@echo "  TEST  $@"
-	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS) -Itests $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(B)/liblockkeeper.a -lcmocka $(LDLIBS)
+# Made once per build directory, before the first compilation.
+$(B)/have_deps:
+	@command -v pkg-config >/dev/null && command -v $(firstword $(CC)) >/dev/null \
+	    && pkg-config --exists $(PACKAGES) && test -e $(LLHTTP_SRC)/llhttp.c \
+	    || { echo 'lockkeeper: not everything that the build needs is installed; run: make deps' >&2; \
+	         for p in $(PACKAGES); do pkg-config --exists $$p || echo "  missing: the development files of $$p"; done >&2; \
+	         test -e $(LLHTTP_SRC)/llhttp.c || echo '  missing: $(LLHTTP_SRC)/llhttp.c (package node-llhttp)' >&2; \
+	         exit 1; }
+	@mkdir -p $(@D) && touch $@
+
+# ---- running it -------------------------------------------------------------------------------
+
+.PHONY: deps
+deps:  ## install the Debian packages that are missing (DEPS=run|test|bench)
+	@.ci/deps $(or $(DEPS),test)
+
+.PHONY: run
+run:  ## build, and start the demo service with Lockkeeper in front of it
+	@.ci/deps run
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@$(PYTHON) tests/demo/run.py $(B)/lockkeeper
+
+.PHONY: install
+install: all  ## install to $(DESTDIR)$(PREFIX)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/lockkeeper/policies
+	install -m 755 $(B)/lockkeeper $(DESTDIR)$(PREFIX)/bin/lockkeeper
+	install -m 644 README.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/lockkeeper
+	install -m 644 $(wildcard policies/*) $(DESTDIR)$(PREFIX)/share/doc/lockkeeper/policies
+
+# ---- testing it -------------------------------------------------------------------------------
+
+.PHONY: test
+test:  ## everything; ends with "N passed, N failed".  make test T=arena [C=case]: one unit test
+	@.ci/deps test
+ifdef T
+	@$(MAKE) --no-print-directory -j$(JOBS) unit T=$(T) C=$(C)
+else
+	@$(PYTHON) tests/run_tests.py --fuzz-seconds $(if $(CI),$(FUZZ_SECONDS),$(if $(filter file,$(origin FUZZ_SECONDS)),10,$(FUZZ_SECONDS)))
+endif
+
+.PHONY: test-unit
+test-unit:  ## the unit tests
+	@$(PYTHON) tests/run_tests.py --parts unit
+
+.PHONY: test-system
+test-system:  ## the system tests; K=EXPRESSION picks some
+	@$(PYTHON) tests/run_tests.py --parts system $(if $(K),-k '$(K)')
+
+.PHONY: asan
+asan:  ## unit and system tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(PYTHON) tests/run_tests.py --parts unit-asan,system-asan
+
+.PHONY: tsan
+tsan:  ## unit and system tests under ThreadSanitizer
+	@$(PYTHON) tests/run_tests.py --parts unit-tsan,system-tsan
+
+.PHONY: valgrind
+valgrind:  ## the unit tests under valgrind
+	@$(PYTHON) tests/run_tests.py --parts valgrind
+
+.PHONY: fuzz
+fuzz:  ## every fuzzer for FUZZ_SECONDS, two at a time
+	@$(PYTHON) tests/run_tests.py --parts fuzz --fuzz-seconds $(FUZZ_SECONDS)
+
+.PHONY: test-fresh
+test-fresh:  ## make test and make run in a fresh Debian 12 root filesystem
+	@tests/fresh.sh
+
+.PHONY: bench
+bench:  ## beside nginx and HAProxy, one worker each
+	@.ci/deps bench
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@$(PYTHON) tests/bench/bench.py --lockkeeper $(B)/lockkeeper $(BENCH)
 
 # One unit test program: make unit T=arena [C=case]
 .PHONY: unit
 unit: $(if $(T),$(B)/test_$(T),$(UNIT_TESTS))
-	$(Q)for t in $^; do CMOCKA_TEST_FILTER='$(C)' $$t || exit 1; done
+	$(Q)for t in $^; do TEST_CASE='$(C)' $$t || exit 1; done
+
+.PHONY: unit-programs fuzz-programs
+unit-programs: $(UNIT_TESTS)
+fuzz-programs: $(FUZZERS)
+
+$(B)/test_%: tests/unit/test_%.c $(B)/tests/unit/pick_case.o $(B)/liblockkeeper.a
+	@echo "  TEST  $@"
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -Itests $(CFLAGS) -MMD -MP -MF $@.d -MT $@ $(LDFLAGS) -o $@ $< $(B)/tests/unit/pick_case.o \
+	    $(B)/liblockkeeper.a -lcmocka $(LDLIBS)
+
+# Needs CC=clang and SANITIZE with fuzzer-no-link; tests/run_tests.py knows how.
+$(B)/fuzz_%: tests/fuzz/fuzz_%.c $(B)/liblockkeeper.a
+	@echo "  FUZZ  $@"
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -Itests $(CFLAGS) -MMD -MP -MF $@.d -MT $@ $(LDFLAGS) -fsanitize=fuzzer -o $@ $< \
+	    $(B)/liblockkeeper.a $(LDLIBS)
+
+# ---- keeping it in shape ----------------------------------------------------------------------
+
+C_FILES = $(wildcard proxy/*/*.[ch] tests/*/*.[ch])
+
+.PHONY: lint
+lint:  ## layers, lengths, unique tags, cppcheck
+	@tests/lint/lint.sh
+
+.PHONY: format
+format:  ## let clang-format have its way with the C files
+	clang-format -i $(C_FILES)
 
 .PHONY: clean
-clean:
+clean:  ## remove what was built
 	rm -rf $(B)
+
+.PHONY: help
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
