@@ -107,18 +107,6 @@ static struct slice lower_copy(struct arena *arena, struct slice s)
     return slice_from(bytes, s.len);
 }
 
-/* The word that was meant, or at == NULL. */
-static struct slice nearest(struct compiler *c, struct slice wrong, const struct slice *words,
-                            size_t word_count)
-{
-    struct suggest suggest;
-
-    suggest_init(&suggest, wrong);
-    for (size_t i = 0; i < word_count; i++)
-        suggest_offer(&suggest, arena_copy(c->arena, words[i]).at);
-    return slice_of(suggest_best(&suggest));
-}
-
 /* "{sku}" for "{path.sku}", and words spelt almost right. */
 static bool fail_unknown(struct compiler *c, struct slice text, size_t where)
 {
@@ -132,9 +120,9 @@ static bool fail_unknown(struct compiler *c, struct slice text, size_t where)
     }
     for (size_t i = 1; i < PART_KIND_COUNT; i++)
         words[i - 1] = variables[i].word;
-    guess = nearest(c, text, words, COUNT_OF(words));
+    guess = suggest_word(text, words, COUNT_OF(words));
     if (guess.at == NULL && dot < text.len) {
-        guess = nearest(c, slice_head(text, dot), words, COUNT_OF(words));
+        guess = suggest_word(slice_head(text, dot), words, COUNT_OF(words));
         tail = slice_skip(text, dot);
     }
     if (guess.at == NULL || text.len > 40)
@@ -154,7 +142,7 @@ static bool fail_unknown(struct compiler *c, struct slice text, size_t where)
 
 static bool fail_unknown_param(struct compiler *c, struct slice name, size_t where)
 {
-    struct slice guess = nearest(c, name, c->path_param_names, c->path_param_count);
+    struct slice guess = suggest_word(name, c->path_param_names, c->path_param_count);
     int shown = (int)(name.len < 40 ? name.len : 40);
     char list[80] = "";
     size_t len = 0;
