@@ -1,5 +1,6 @@
 #include "base/digest.h"
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 
 static void digest(const EVP_MD *kind, struct slice data, unsigned char *ret_digest)
@@ -40,4 +41,9 @@ void digest_short_hex(struct slice data, char ret_hex[33])
 
     digest_sha256(data, bytes);
     hex(bytes, 16, ret_hex);
+}
+
+const char *digest_library_version(void)
+{
+    return OpenSSL_version(OPENSSL_VERSION);
 }
