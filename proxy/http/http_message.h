@@ -11,7 +11,10 @@
 #include "base/slice.h"
 
 /* Fields the proxy acts on; everything else is HTTP_FIELD_OTHER.  X(enumerator, lower-case name,
- * is_hop_by_hop). */
+ * is_hop_by_hop).  A client that names one of the end-to-end fields of this table in Connection is
+ * refused (it would have us strip what policies and the service rely on); in an answer such a
+ * nomination is ignored.  Other fields named in Connection are dropped, as RFC 9110 section 7.6.1
+ * says. */
 #define HTTP_FIELDS(X)                                                                             \
     X(OTHER, "", false)                                                                            \
     X(HOST, "host", false)                                                                         \
@@ -63,7 +66,7 @@ struct http_fields {
     struct http_field *items;
     size_t count;
     /* Position + 1 of the first field with each id, 0 = absent. */
-    uint8_t first[HTTP_FIELD_COUNT];
+    uint16_t first[HTTP_FIELD_COUNT];
 };
 
 enum http_body { HTTP_BODY_NONE, HTTP_BODY_LENGTH, HTTP_BODY_CHUNKED, HTTP_BODY_UNTIL_CLOSE };
@@ -96,13 +99,26 @@ struct http_response {
     bool wants_close;
 };
 
-/* The id of a name, whatever its case. */
+/* The id of a name, whatever its case.  The name must be a token. */
 enum http_field_id http_field_identify(struct slice name);
+bool http_field_is_hop_by_hop(enum http_field_id id);
 struct slice http_field_name(enum http_field_id id);
 
 /* First value with this id / this lower-case name, or at == NULL. */
 struct slice http_fields_get(const struct http_fields *fields, enum http_field_id id);
 struct slice http_fields_find(const struct http_fields *fields, struct slice lowercase_name);
+
+/* Sort fields->items by id into first, set id and the table's part of is_dropped. */
+void http_fields_index(struct http_fields *fields);
+/* Drop the fields that values of Connection name.  False when one is no token, or names an end-to-end
+ * field of the table above (which stays). */
+bool http_fields_drop_nominated(struct http_fields *fields);
+/* Whether a Connection field has this option (lower case). */
+bool http_fields_has_connection_option(const struct http_fields *fields, struct slice option);
+
+bool http_method_is_idempotent(struct slice method);
+/* All bytes are tchar (RFC 9110 section 5.6.2), and there is at least one. */
+bool http_is_token(struct slice s);
 
 /* The standard phrase for a status, or "". */
 const char *http_status_phrase(unsigned status);

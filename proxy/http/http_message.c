@@ -1,0 +1,261 @@
+#include "http/http_message.h"
+
+/* The id is found by length and first letter: no two names of the table share both but those
+ * compared one after the other below. */
+static const struct slice field_names[HTTP_FIELD_COUNT] = {
+#define FIELD_NAME(id, name, hop) [HTTP_FIELD_##id] = SLICE_INIT(name),
+    HTTP_FIELDS(FIELD_NAME)
+#undef FIELD_NAME
+};
+
+static const bool field_is_hop_by_hop[HTTP_FIELD_COUNT] = {
+#define FIELD_HOP(id, name, hop) [HTTP_FIELD_##id] = (hop),
+    HTTP_FIELDS(FIELD_HOP)
+#undef FIELD_HOP
+};
+
+/* Ids by the length of their names, in runs that end with HTTP_FIELD_OTHER. */
+#define LONGEST_NAME 19
+#define MOST_PER_LENGTH 6
+static const uint8_t ids_by_length[LONGEST_NAME + 1][MOST_PER_LENGTH] = {
+    [2] = {HTTP_FIELD_TE},
+    [3] = {HTTP_FIELD_VIA},
+    [4] = {HTTP_FIELD_HOST, HTTP_FIELD_DATE},
+    [6] = {HTTP_FIELD_COOKIE, HTTP_FIELD_EXPECT, HTTP_FIELD_SERVER, HTTP_FIELD_PREFER},
+    [7] = {HTTP_FIELD_UPGRADE, HTTP_FIELD_TRAILER},
+    [8] = {HTTP_FIELD_LOCK_KEY},
+    [9] = {HTTP_FIELD_FORWARDED, HTTP_FIELD_LOCK_MODE, HTTP_FIELD_RATELIMIT},
+    [10] = {HTTP_FIELD_CONNECTION, HTTP_FIELD_USER_AGENT, HTTP_FIELD_KEEP_ALIVE},
+    [11] = {HTTP_FIELD_TRACEPARENT, HTTP_FIELD_RETRY_AFTER, HTTP_FIELD_LOCK_STATUS},
+    [12] = {HTTP_FIELD_X_REQUEST_ID, HTTP_FIELD_LOCK_CONTEXT},
+    [13] = {HTTP_FIELD_AUTHORIZATION, HTTP_FIELD_FENCING_TOKEN},
+    [14] = {HTTP_FIELD_CONTENT_LENGTH},
+    [15] = {HTTP_FIELD_X_FORWARDED_FOR, HTTP_FIELD_IDEMPOTENCY_KEY},
+    [16] = {HTTP_FIELD_PROXY_CONNECTION, HTTP_FIELD_X_FORWARDED_HOST, HTTP_FIELD_RATELIMIT_POLICY},
+    [17] = {HTTP_FIELD_TRANSFER_ENCODING, HTTP_FIELD_X_FORWARDED_PROTO},
+    [18] = {HTTP_FIELD_PROXY_AUTHENTICATE},
+    [19] = {HTTP_FIELD_PROXY_AUTHORIZATION},
+};
+
+/* Folding with 0x20 is exact here: known names have only a-z and '-', and no other tchar than the
+ * capital letters folds onto these. */
+static bool name_matches(const char *name, const char *known, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if ((name[i] | 0x20) != known[i])
+            return false;
+    return true;
+}
+
+enum http_field_id http_field_identify(struct slice name)
+{
+    const uint8_t *ids;
+
+    if (name.len > LONGEST_NAME)
+        return HTTP_FIELD_OTHER;
+    ids = ids_by_length[name.len];
+    for (size_t i = 0; i < MOST_PER_LENGTH && ids[i] != HTTP_FIELD_OTHER; i++)
+        if (name_matches(name.at, field_names[ids[i]].at, name.len))
+            return (enum http_field_id)ids[i];
+    return HTTP_FIELD_OTHER;
+}
+
+bool http_field_is_hop_by_hop(enum http_field_id id)
+{
+    return field_is_hop_by_hop[id];
+}
+
+struct slice http_field_name(enum http_field_id id)
+{
+    return field_names[id];
+}
+
+struct slice http_fields_get(const struct http_fields *fields, enum http_field_id id)
+{
+    unsigned first = fields->first[id];
+
+    return first > 0 ? fields->items[first - 1].value : SLICE_NONE;
+}
+
+struct slice http_fields_find(const struct http_fields *fields, struct slice lowercase_name)
+{
+    enum http_field_id id = http_field_identify(lowercase_name);
+
+    if (id != HTTP_FIELD_OTHER)
+        return http_fields_get(fields, id);
+    for (size_t i = 0; i < fields->count; i++)
+        if (slice_equal_nocase(fields->items[i].name, lowercase_name))
+            return fields->items[i].value;
+    return SLICE_NONE;
+}
+
+void http_fields_index(struct http_fields *fields)
+{
+    CHECK(fields->count < UINT16_MAX);
+    memset(fields->first, 0, sizeof(fields->first));
+    for (size_t i = 0; i < fields->count; i++) {
+        struct http_field *field = &fields->items[i];
+
+        field->id = http_field_identify(field->name);
+        field->is_dropped = field_is_hop_by_hop[field->id];
+        if (fields->first[field->id] == 0)
+            fields->first[field->id] = (uint16_t)(i + 1);
+    }
+}
+
+/* Whether field is a Connection field, with its value in *ret_rest. */
+static bool is_connection(const struct http_field *field, struct slice *ret_rest)
+{
+    if (field->id != HTTP_FIELD_CONNECTION)
+        return false;
+    *ret_rest = field->value;
+    return true;
+}
+
+static bool drop_named(struct http_fields *fields, struct slice name)
+{
+    enum http_field_id id;
+
+    if (!http_is_token(name))
+        return false;
+    id = http_field_identify(name);
+    if (id != HTTP_FIELD_OTHER) /* the table has already dropped those that may be */
+        return field_is_hop_by_hop[id] && id != HTTP_FIELD_TRANSFER_ENCODING;
+    for (size_t i = 0; i < fields->count; i++)
+        if (slice_equal_nocase(fields->items[i].name, name))
+            fields->items[i].is_dropped = true;
+    return true;
+}
+
+bool http_fields_drop_nominated(struct http_fields *fields)
+{
+    bool is_legal = true;
+    struct slice rest, option;
+
+    if (fields->first[HTTP_FIELD_CONNECTION] == 0)
+        return true;
+    for (size_t i = fields->first[HTTP_FIELD_CONNECTION] - 1u; i < fields->count; i++) {
+        if (!is_connection(&fields->items[i], &rest))
+            continue;
+        while (slice_split(&rest, ',', &option)) {
+            option = slice_trim(option);
+            if (option.len > 0 && !slice_equal_nocase(option, SLICE("close")) &&
+                !drop_named(fields, option))
+                is_legal = false;
+        }
+    }
+    return is_legal;
+}
+
+bool http_fields_has_connection_option(const struct http_fields *fields, struct slice option)
+{
+    struct slice rest, have;
+
+    if (fields->first[HTTP_FIELD_CONNECTION] == 0)
+        return false;
+    for (size_t i = fields->first[HTTP_FIELD_CONNECTION] - 1u; i < fields->count; i++) {
+        if (!is_connection(&fields->items[i], &rest))
+            continue;
+        while (slice_split(&rest, ',', &have))
+            if (slice_equal_nocase(slice_trim(have), option))
+                return true;
+    }
+    return false;
+}
+
+bool http_method_is_idempotent(struct slice method)
+{
+    static const struct slice methods[] = {
+        SLICE_INIT("GET"),     SLICE_INIT("HEAD"),  SLICE_INIT("PUT"),      SLICE_INIT("DELETE"),
+        SLICE_INIT("OPTIONS"), SLICE_INIT("TRACE"), SLICE_INIT("PROPFIND"), SLICE_INIT("REPORT"),
+        SLICE_INIT("SEARCH"),
+    };
+
+    for (size_t i = 0; i < COUNT_OF(methods); i++)
+        if (slice_equal(method, methods[i]))
+            return true;
+    return false;
+}
+
+/* 1 for each tchar. */
+static const uint8_t is_tchar[256] = {
+    ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1, ['&'] = 1, ['\''] = 1, ['*'] = 1, ['+'] = 1,
+    ['-'] = 1, ['.'] = 1, ['^'] = 1, ['_'] = 1, ['`'] = 1, ['|'] = 1,  ['~'] = 1,
+    ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
+};
+
+bool http_is_token(struct slice s)
+{
+    unsigned all = s.len > 0;
+
+    for (size_t i = 0; i < s.len; i++)
+        all &= is_tchar[(uint8_t)s.at[i]];
+    return all != 0;
+}
+
+const char *http_status_phrase(unsigned status)
+{
+    static const char *const phrases[] = {
+        [100] = "Continue",
+        [101] = "Switching Protocols",
+        [102] = "Processing",
+        [103] = "Early Hints",
+        [200] = "OK",
+        [201] = "Created",
+        [202] = "Accepted",
+        [203] = "Non-Authoritative Information",
+        [204] = "No Content",
+        [205] = "Reset Content",
+        [206] = "Partial Content",
+        [207] = "Multi-Status",
+        [208] = "Already Reported",
+        [226] = "IM Used",
+        [300] = "Multiple Choices",
+        [301] = "Moved Permanently",
+        [302] = "Found",
+        [303] = "See Other",
+        [304] = "Not Modified",
+        [307] = "Temporary Redirect",
+        [308] = "Permanent Redirect",
+        [400] = "Bad Request",
+        [401] = "Unauthorized",
+        [402] = "Payment Required",
+        [403] = "Forbidden",
+        [404] = "Not Found",
+        [405] = "Method Not Allowed",
+        [406] = "Not Acceptable",
+        [407] = "Proxy Authentication Required",
+        [408] = "Request Timeout",
+        [409] = "Conflict",
+        [410] = "Gone",
+        [411] = "Length Required",
+        [412] = "Precondition Failed",
+        [413] = "Content Too Large",
+        [414] = "URI Too Long",
+        [415] = "Unsupported Media Type",
+        [416] = "Range Not Satisfiable",
+        [417] = "Expectation Failed",
+        [421] = "Misdirected Request",
+        [422] = "Unprocessable Content",
+        [423] = "Locked",
+        [424] = "Failed Dependency",
+        [425] = "Too Early",
+        [426] = "Upgrade Required",
+        [428] = "Precondition Required",
+        [429] = "Too Many Requests",
+        [431] = "Request Header Fields Too Large",
+        [451] = "Unavailable For Legal Reasons",
+        [500] = "Internal Server Error",
+        [501] = "Not Implemented",
+        [502] = "Bad Gateway",
+        [503] = "Service Unavailable",
+        [504] = "Gateway Timeout",
+        [505] = "HTTP Version Not Supported",
+        [506] = "Variant Also Negotiates",
+        [507] = "Insufficient Storage",
+        [508] = "Loop Detected",
+        [511] = "Network Authentication Required",
+    };
+
+    return status < COUNT_OF(phrases) && phrases[status] != NULL ? phrases[status] : "";
+}
