@@ -1,4 +1,11 @@
-/* What the guards say of a request. */
+/* What the guards say of a request.
+ *
+ * Refusals of the guards (DESIGN, section 7), all with executed "no":
+ *   429 quota-exceeded      a limit is used up; Retry-After says when the request would pass
+ *   429 cost-exceeds-limit  the request costs more than the limit ever holds; no Retry-After
+ *   400 missing-key         on_missing_key: deny, and the request lacks a variable of the key
+ *   400 invalid-cost        on_missing_key: deny, and the cost is not a whole number to 2^31
+ *   503 store-unavailable   on_store_failure: deny, and the store did not answer */
 #ifndef GUARD_VERDICT_H
 #define GUARD_VERDICT_H
 
@@ -24,6 +31,7 @@ struct verdict {
     const char *reason; /* "quota-exceeded", "store-unavailable", ...; static */
     const char *type;   /* problem type URI; static */
     const char *title;  /* static */
+    struct slice detail; /* a sentence for people, or at == NULL */
     enum verdict_executed executed;
     bool has_retry_after;
     uint64_t retry_after_s;
