@@ -1,0 +1,274 @@
+#!/usr/bin/python3
+"""Builds what the tests need, runs them, and counts every case.
+
+    tests/run_tests.py                        everything (make test)
+    tests/run_tests.py --parts unit,fuzz      some parts
+
+A part is a list of jobs.  A job is one command that runs some cases: a cmocka program, a pytest run, a
+fuzzer, the lint script.  Jobs of one phase run side by side; phases run one after the other, so that
+the system tests, which look at time, have the machine to themselves.
+
+The last line is "N passed, N failed"; the exit status is 0 only if nothing failed.  A job that runs no
+case, crashes, hangs or skips a case has failed.
+"""
+
+import argparse
+import concurrent.futures
+import glob
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+
+SANITIZER_ENV = {
+    "ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1:quarantine_size_mb=16"
+                    ":verify_asan_link_order=0",
+    "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+    "TSAN_OPTIONS": "halt_on_error=0:exitcode=66:second_deadlock_stack=1",
+}
+
+# Where each kind of build goes, and how make is told.
+BUILDS = {
+    "release": ("build", []),
+    "asan": ("build/asan", ["SANITIZE=address,undefined"]),
+    "tsan": ("build/tsan", ["SANITIZE=thread"]),
+    "fuzz": ("build/fuzz", ["CC=clang", "SANITIZE=address,undefined,fuzzer-no-link"]),
+}
+
+
+class Result:
+    """What a job's output says: how many cases passed, how many failed, and the text to show."""
+
+    def __init__(self, passed, failed, output=""):
+        self.passed, self.failed, self.output = passed, failed, output
+
+
+class Job:
+    def __init__(self, name, command, read, env=None, timeout_s=600):
+        self.name, self.command, self.read = name, command, read
+        self.env, self.timeout_s = env or {}, timeout_s
+
+    def run(self):
+        """Runs the command in a process group of its own, so that a hang leaves nothing behind."""
+        began = time.monotonic()
+        process = subprocess.Popen(self.command, cwd=TOP, env={**os.environ, **self.env},
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, start_new_session=True)
+        note = ""
+        try:
+            output, _ = process.communicate(timeout=self.timeout_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            output, _ = process.communicate()
+            note = f"\n{self.name}: killed after {self.timeout_s} s\n"
+        text = output.decode("utf-8", "replace") + note
+        result = self.read(process.returncode, text)
+        result.seconds = time.monotonic() - began
+        result.output = result.output or text
+        if process.returncode != 0 and result.failed == 0:
+            result.failed = 1
+            result.output += f"\n{self.name}: exit status {process.returncode}\n"
+        if result.passed + result.failed == 0:
+            result.failed = 1
+            result.output += f"\n{self.name}: ran no case\n"
+        return result
+
+
+# ---- how each kind of output is read --------------------------------------------------------------
+
+
+def read_cmocka(status, text):
+    announced = sum(int(n) for n in re.findall(r"^\[==========\].*?Running (\d+) test", text, re.M))
+    passed = sum(int(n) for n in re.findall(r"^\[  PASSED  \] (\d+) test", text, re.M))
+    # A crash leaves cases without a verdict; they count as failed, and so does a skipped one.
+    failed = max(announced - passed, 0)
+    if status != 0 and failed == 0:
+        failed = 1
+    return Result(passed, failed)
+
+
+def read_lint(_status, text):
+    return Result(len(re.findall(r"^ok      ", text, re.M)), len(re.findall(r"^FAILED  ", text, re.M)))
+
+
+def pytest_reader(report_path):
+    def read(_status, text):
+        try:
+            suites = xml.etree.ElementTree.parse(report_path).getroot().iter("testsuite")
+        except (OSError, xml.etree.ElementTree.ParseError):
+            return Result(0, 1, text + "\npytest left no report\n")
+        total = bad = 0
+        for suite in suites:
+            total += int(suite.get("tests"))
+            bad += sum(int(suite.get(kind)) for kind in ("failures", "errors", "skipped"))
+        return Result(max(total - bad, 0), bad)
+    return read
+
+
+def read_fuzzer(status, text):
+    """A fuzzer is one case; it must have executed something."""
+    done = re.search(r"Done (\d+) runs in", text)
+    ran = status == 0 and done is not None and int(done.group(1)) > 0
+    return Result(1, 0) if ran else Result(0, 1)
+
+
+def read_status(status, _text):
+    return Result(1, 0) if status == 0 else Result(0, 1)
+
+
+# ---- the parts ------------------------------------------------------------------------------------
+
+
+def unit_programs(build):
+    where = BUILDS[build][0]
+    stems = sorted(os.path.basename(path)[:-2] for path in glob.glob(f"{TOP}/tests/unit/test_*.c"))
+    return [(stem, f"{where}/{stem}") for stem in stems]
+
+
+def unit_jobs(build, _options):
+    return [Job(f"{stem} ({build})", [program], read_cmocka, SANITIZER_ENV)
+            for stem, program in unit_programs(build)]
+
+
+def valgrind_jobs(_options):
+    # Programs that repeat thousands of random cases look at TEST_SCALE, a percentage.
+    valgrind = ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full",
+                "--errors-for-leak-kinds=definite,indirect,possible",
+                "--num-callers=30"]
+    return [Job(f"{stem} (valgrind)", valgrind + [program], read_cmocka, {"TEST_SCALE": "1"})
+            for stem, program in unit_programs("release")]
+
+
+def system_jobs(build, options):
+    report = os.path.join(options.scratch, f"system-{build}.xml")
+    command = [PYTHON, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", "--durations=8",
+               f"--junitxml={report}", "tests/system"]
+    if options.pick:
+        command += ["-k", options.pick]
+    env = {**SANITIZER_ENV, "LOCKKEEPER": f"{TOP}/{BUILDS[build][0]}/lockkeeper",
+           "LOCKKEEPER_BUILD": build}
+    return [Job(f"system ({build})", command, pytest_reader(report), env, timeout_s=900)]
+
+
+def fuzz_jobs(options):
+    jobs = []
+    for source in sorted(glob.glob(f"{TOP}/tests/fuzz/fuzz_*.c")):
+        stem = os.path.basename(source)[:-2]
+        found = f"build/fuzz/corpus/{stem}"
+        seeds = f"tests/fuzz/corpus/{stem}"
+        os.makedirs(os.path.join(TOP, found), exist_ok=True)
+        os.makedirs(os.path.join(TOP, "build/fuzz/crashes"), exist_ok=True)
+        command = [f"build/fuzz/{stem}", f"-max_total_time={options.fuzz_seconds}", "-timeout=10",
+                   "-rss_limit_mb=2048", "-print_final_stats=1",
+                   f"-artifact_prefix=build/fuzz/crashes/{stem}-", found]
+        if os.path.isdir(os.path.join(TOP, seeds)):
+            command.append(seeds)
+        dictionary = f"tests/fuzz/{stem}.dict"
+        if os.path.exists(os.path.join(TOP, dictionary)):
+            command.append(f"-dict={dictionary}")
+        jobs.append(Job(f"{stem} ({options.fuzz_seconds} s)", command, read_fuzzer, SANITIZER_ENV,
+                        timeout_s=options.fuzz_seconds + 120))
+    return jobs
+
+
+# name: (builds it needs, phase, jobs).  Phases run in order.
+PARTS = {
+    "lint": ([], 0, lambda o: [Job("lint", ["tests/lint/lint.sh"], read_lint)]),
+    "unit": (["release"], 0, lambda o: unit_jobs("release", o)),
+    "unit-asan": (["asan"], 0, lambda o: unit_jobs("asan", o)),
+    "unit-tsan": (["tsan"], 0, lambda o: unit_jobs("tsan", o)),
+    "valgrind": (["release"], 0, valgrind_jobs),
+    "system": (["release"], 1, lambda o: system_jobs("release", o)),
+    "system-asan": (["asan"], 2, lambda o: system_jobs("asan", o)),
+    "system-tsan": (["tsan"], 2, lambda o: system_jobs("tsan", o)),
+    "fuzz": (["fuzz"], 3, fuzz_jobs),
+}
+DEFAULT_PARTS = "lint,unit,unit-asan,valgrind,system,system-asan,fuzz"
+
+
+def build_jobs(parts):
+    """One job for each build: the program, and the test programs the parts want of it."""
+    jobs = []
+    for build, (where, settings) in BUILDS.items():
+        goals = []
+        for part in parts:
+            if build in PARTS[part][0]:
+                goals += (["fuzz-programs"] if part == "fuzz" else
+                          ["all"] if part.startswith("system") else ["all", "unit-programs"])
+        if goals:
+            command = ["make", "--no-print-directory", f"-j{os.cpu_count() or 2}", f"B={where}"]
+            jobs.append(Job(f"build ({build})", command + settings + sorted(set(goals)), read_status))
+    return jobs
+
+
+def report(job, result, verbose):
+    word = "FAILED" if result.failed else "ok"
+    print(f"{word:7} {job.name:44} {result.passed:5} passed {result.failed:3} failed "
+          f"{result.seconds:7.1f} s", flush=True)
+    if result.failed or verbose:
+        print(result.output.rstrip() + "\n", flush=True)
+
+
+def run_phase(jobs, width, verbose):
+    passed = failed = 0
+    with concurrent.futures.ThreadPoolExecutor(max_workers=width) as pool:
+        running = {pool.submit(job.run): job for job in jobs}
+        for future in concurrent.futures.as_completed(running):
+            result = future.result()
+            report(running[future], result, verbose)
+            passed += result.passed
+            failed += result.failed
+    return passed, failed
+
+
+def read_options():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--parts", default=DEFAULT_PARTS, help="comma-separated: " + ", ".join(PARTS))
+    parser.add_argument("--fuzz-seconds", type=int, default=10)
+    parser.add_argument("-k", dest="pick", help="pytest's -k: which system tests")
+    parser.add_argument("-v", dest="verbose", action="store_true", help="show all output")
+    options = parser.parse_args()
+    options.parts = options.parts.split(",")
+    for part in options.parts:
+        if part not in PARTS:
+            parser.error(f"no part is called {part!r}")
+    return options
+
+
+def main():
+    options = read_options()
+    began = time.monotonic()
+    options.scratch = tempfile.mkdtemp(prefix="lockkeeper-tests-")
+    # Inside make, its job server must not leak into ours.
+    for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+        os.environ.pop(name, None)
+    passed = failed = 0
+    try:
+        # Builds are not cases: one that fails counts as a failure, one that works counts nothing.
+        _, failed = run_phase(build_jobs(options.parts), 1, options.verbose)
+        if failed == 0:
+            for phase in sorted({PARTS[part][1] for part in options.parts}):
+                jobs = [job for part in options.parts if PARTS[part][1] == phase
+                        for job in PARTS[part][2](options)]
+                counts = run_phase(jobs, max(os.cpu_count() or 2, 2), options.verbose)
+                passed, failed = passed + counts[0], failed + counts[1]
+    finally:
+        shutil.rmtree(options.scratch, ignore_errors=True)
+    if passed + failed == 0:
+        failed = 1
+        print("no test was run")
+    print(f"({time.monotonic() - began:.0f} s)")
+    print(f"{passed} passed, {failed} failed", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,240 @@
+"""Running it: probes, metrics, logs, drain, workers, the command line."""
+
+import json
+import signal
+import subprocess
+import threading
+
+import pytest
+
+from harness import SLOWNESS, binary, request, wait_until
+from load import count, run_load
+from policies import limited, policy
+from raw import RawClient
+
+BUCKET = {"name": "b", "rate": "3/day", "burst": 3, "algorithm": "token_bucket"}
+
+
+def test_probes(start, origin):
+    proxy = start(policy(origin.url))
+    assert proxy.scrape("/live").status == 200
+    assert proxy.scrape("/ready").status == 200
+    assert proxy.scrape("/nothing").status == 404
+    assert request(proxy.metrics_address, "POST", "/metrics", body=b"x").status in (404, 405)
+
+
+def test_metrics_are_clean(start, origin, redis_server):
+    proxy = start(policy(origin.url, [limited("/l", BUCKET)], store=redis_server.unix_url))
+    for _ in range(5):
+        proxy.request("GET", "/l")
+    proxy.request("GET", "/" + "weird" * 20)
+    page = proxy.scrape()
+    assert page.header("content-type").startswith("text/plain")
+    checked = subprocess.run(["promtool", "check", "metrics"], input=page.body, capture_output=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert checked.stdout + checked.stderr == b""
+    text = page.body.decode()
+    assert text.count("# HELP") == text.count("# TYPE") > 20
+    # Nothing a client sent may become a label.
+    assert "weird" not in text
+    assert proxy.metric("http_requests_total", route="l", code="2xx") == 3
+    assert proxy.metric("http_requests_total", route="l", code="4xx") == 2
+    assert proxy.metric("http_request_duration_seconds_count", route="l") == 5
+    assert proxy.metric("admission_duration_seconds_count", route="l") == 5
+    assert proxy.metric("store_calls_total", result="ok") >= 3
+    assert proxy.metric("workers") == 1
+
+
+def test_access_log(start, origin):
+    proxy = start(policy(origin.url, [limited("/l", BUCKET)]))
+    for _ in range(4):
+        proxy.request("GET", "/l?token=secret", {"User-Agent": 'odd "agent" \\ \x7f'})
+    refused = proxy.wait_access(lambda entry: entry.get("status") == 429)
+    passed = proxy.access_log()[0]
+    assert (passed["status"], passed["route"], passed["decision"], passed["method"]) == (200, "l", "allowed", "GET")
+    assert (refused["decision"], refused["limit"], refused["route"]) == ("limited", "b", "l")
+    assert len(proxy.access_log()) == len(proxy.out.snapshot()) == 4
+    assert "secret" not in "\n".join(proxy.out.snapshot())
+
+
+def test_access_log_of_errors_only(start, origin):
+    proxy = start(policy(origin.url, [limited("/l", BUCKET)], access_log="errors"))
+    for _ in range(4):
+        proxy.request("GET", "/l")
+    proxy.wait_access(lambda entry: entry.get("status") == 429)
+    assert len(proxy.access_log()) == 1
+
+
+def test_access_log_off(start, origin):
+    proxy = start(policy(origin.url, [limited("/l", BUCKET)], access_log="off"))
+    for _ in range(5):
+        proxy.request("GET", "/l")
+    proxy.stop()
+    assert proxy.out.snapshot() == []
+
+
+def test_sigterm_finishes_what_is_in_flight(start, make_origin):
+    arrived, may_go_on = threading.Event(), threading.Event()
+
+    def handler(request, connection):
+        arrived.set()
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+        may_go_on.wait(10)
+        connection.send("world")
+
+    proxy = start(policy(make_origin(handler).url))
+    idle = RawClient(proxy.listen)
+    with RawClient(proxy.listen) as client:
+        client.send("GET /long HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert arrived.wait(5)
+        client.read_head()
+        proxy.send_signal(signal.SIGTERM)
+        # The port is closed for newcomers, idle connections end, the running request goes on.
+        assert idle.is_closed()
+        wait_until(lambda: not_accepting(proxy), 5 * SLOWNESS, "the listener is closed")
+        assert proxy.is_running()
+        may_go_on.set()
+        assert client.read_exactly(10) == b"helloworld"
+        assert client.is_closed()
+    idle.close()
+    assert proxy.wait_exit(10 * SLOWNESS) == 0
+
+
+def not_accepting(proxy):
+    try:
+        proxy.connect(1).close()
+        return False
+    except OSError:
+        return True
+
+
+def test_drain_ends_at_its_deadline(start, make_origin):
+    released = threading.Event()
+    arrived = threading.Event()
+
+    def handler(_request, _connection):
+        arrived.set()
+        released.wait(20)
+
+    proxy = start(policy(make_origin(handler).url, drain_timeout="500ms"))
+    with RawClient(proxy.listen) as client:
+        client.send("GET /hangs HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert arrived.wait(5)
+        proxy.send_signal(signal.SIGTERM)
+        proxy.wait_exit(5 * SLOWNESS)
+    released.set()
+
+
+def test_sigterm_under_load_loses_no_request(start, make_origin):
+    origin = make_origin(lambda _request, connection: connection.answer(200, b"ok"))
+    proxy = start(policy(origin.url, access_log="off"))
+    samples = []
+    load = threading.Thread(target=lambda: samples.extend(run_load_until_refused(proxy)))
+    load.start()
+    wait_until(lambda: len(origin.requests) > 200, 10, "load")
+    proxy.send_signal(signal.SIGTERM)
+    assert proxy.wait_exit(10 * SLOWNESS) == 0
+    load.join(30)
+    answered = sum(1 for sample in samples if sample == 200)
+    assert answered == len(origin.requests)
+
+
+def run_load_until_refused(proxy):
+    """Requests on keep-alive connections, reconnecting as told, until nobody listens any more."""
+    statuses = []
+    client = None
+    try:
+        while True:
+            client = client or RawClient(proxy.listen)
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            answer = client.read_response()
+            statuses.append(answer.status)
+            if (answer.header("connection") or "").lower() == "close":
+                client.close()
+                client = None
+    except (OSError, EOFError):
+        return statuses
+
+
+def test_workers_share_an_embedded_limit_exactly(start, make_origin):
+    origin = make_origin(lambda _request, connection: connection.answer(200, b"ok"))
+    limit = {"name": "b", "rate": "1/day", "burst": 123, "algorithm": "token_bucket"}
+    proxy = start(policy(origin.url, [limited("/l", limit)], workers=4, access_log="off"))
+    assert proxy.metric("workers") == 4
+    samples = run_load([proxy.listen], "/l", 1.0, 64)
+    assert {sample.status for sample in samples} == {200, 429}
+    assert count(samples, 200) == 123
+    assert proxy.metric("decisions_total", decision="allowed") == 123
+    assert proxy.metric("decisions_total", decision="limited") == count(samples, 429)
+
+
+def command(*arguments, **options):
+    return subprocess.run([binary(), *arguments], capture_output=True, text=True, timeout=60, **options)
+
+
+def test_version_and_help():
+    version = command("version")
+    assert version.returncode == 0 and version.stdout.startswith("lockkeeper 0.")
+    text = command("help")
+    assert text.returncode == 0
+    for name in ("run", "check", "explain", "version", "help"):
+        assert name in text.stdout
+
+
+@pytest.mark.parametrize("arguments", [(), ("nonsense",), ("check",), ("run",), ("explain",), ("check", "--nonsense")])
+def test_usage_errors(arguments):
+    done = command(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == "" and done.stderr != ""
+
+
+def test_check_reports_every_error_with_its_place(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text("listen: 127.0.0.1:0\n"
+                    "upstream: http://127.0.0.1:1\n"
+                    "rotues: []\n"
+                    "routes:\n"
+                    "  - name: a\n"
+                    "    match: { path: /a }\n"
+                    "    limits:\n"
+                    "      - { name: l, rate: 10 per minute }\n")
+    done = command("check", str(path))
+    assert done.returncode == 1
+    text = done.stdout + done.stderr
+    assert f"{path}:3:1: error" in text and "routes" in text
+    assert f"{path}:8:26: error" in text
+    assert "^" in text
+
+
+def test_check_accepts_the_good(tmp_path):
+    path = tmp_path / "good.yaml"
+    path.write_text(policy("http://127.0.0.1:1", [limited("/l", BUCKET)]))
+    done = command("check", str(path))
+    assert done.returncode == 0, done.stderr
+    assert "error" not in done.stdout + done.stderr
+
+
+def test_run_refuses_a_bad_policy(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text("listen: 127.0.0.1:0\nbogus: 1\n")
+    done = command("run", str(path))
+    assert done.returncode == 1
+    assert "bogus" in done.stderr
+
+
+def test_explain(tmp_path):
+    path = tmp_path / "p.yaml"
+    limit = {**BUCKET, "key": "{header.x-user}", "on_missing_key": "deny"}
+    path.write_text(policy("http://127.0.0.1:1", [limited("/stock/{sku}", limit, name="stock")]))
+    done = command("explain", str(path), "GET /stock/42?x=1", "-H", "x-user: seven")
+    assert done.returncode == 0, done.stderr
+    assert "stock" in done.stdout and "seven" in done.stdout and "3/" in done.stdout
+    missing = command("explain", str(path), "GET /stock/42")
+    assert missing.returncode == 0 and "header.x-user" in missing.stdout
+
+
+def test_schema_is_json():
+    done = command("schema")
+    assert done.returncode == 0
+    schema = json.loads(done.stdout)
+    assert "routes" in json.dumps(schema)
