@@ -7,7 +7,9 @@
 
 /* X(enumerator, file stem in lua/).  Files may share parts: a line "-- @include name" is replaced by
  * lua/name.lua when the script is embedded. */
-#define SCRIPT_LIST(X) X(LIMITS, limits)
+#define SCRIPT_LIST(X)                                                                             \
+    X(LIMITS, limits)                                                                              \
+    X(PRESENCE, presence)
 
 #define SCRIPT_ENUM(id, stem) SCRIPT_##id,
 enum script_id { SCRIPT_LIST(SCRIPT_ENUM) SCRIPT_COUNT };

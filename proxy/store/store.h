@@ -10,57 +10,28 @@
 #include <stdint.h>
 
 #include "base/check.h"
-#include "base/list.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/slice.h"
 #include "net/loop.h"
 #include "store/reply.h"
 #include "store/script.h"
+#include "store/store_call.h"
 
 struct store;
 struct embedded; /* the process-wide embedded engine */
 
-#define STORE_RESULTS(X)                                                                           \
-    X(OK, "ok", "reply received")                                                                  \
-    X(NOT_SENT, "not_sent", "never left this process; safe to retry")                              \
-    X(UNKNOWN, "unknown", "sent, no reply in time; the script may have run")                       \
-    X(REFUSED, "refused", "the server answered with an error; nothing was changed")                \
-    X(PENDING, "pending", "on its way; the callback will come")
-
-#define STORE_RESULT_ENUM(id, name, text) STORE_##id,
-enum store_result { STORE_RESULTS(STORE_RESULT_ENUM) STORE_RESULT_COUNT };
 const char *store_result_name(enum store_result result);
 const char *store_result_text(enum store_result result);
 
-struct store_call;
-/* reply is NULL unless result is STORE_OK; it is lent for the length of the call. */
-typedef void store_cb(struct store_call *call, enum store_result result, const struct reply *reply);
-
-/* Caller's memory; must live until the callback or store_cancel.  Keys and args may go as soon as
- * store_eval has returned. */
-struct store_call {
-    enum script_id script;
-    const struct slice *keys;
-    size_t key_count;
-    const struct slice *args;
-    size_t arg_count;
-    store_cb *on_reply;
-    /* private to store/ */
-    struct list_node node;
-    struct store *store;
-    uint64_t sent_at_us;
-    uint32_t sequence;
-    bool is_pending, is_resent;
-};
-
 struct store_settings {
-    const char *url;          /* "embedded", "redis://[user:pass@]host[:port][/db]", "unix:///path[?db]" */
-    uint64_t timeout_ms;      /* per call, default 50 */
-    uint64_t connect_timeout_ms;
-    uint32_t max_pending;     /* calls in flight per worker */
+    const char *url;           /* "embedded", or as store/redis_url.h says */
+    uint64_t timeout_ms;       /* per call, default 50 */
+    uint64_t connect_timeout_ms; /* for each: resolve, connect, handshake */
+    uint32_t max_pending;      /* calls in flight per worker */
     uint32_t breaker_failures; /* consecutive failures that open the breaker */
     uint64_t breaker_open_ms;  /* how long it stays open before one probe */
+    const char *key_prefix;    /* of the keys the store makes itself; NULL: "lk" */
 };
 
 /* The shared engine; thread-safe inside.  max_bytes bounds keys and values; what happens when it is
@@ -74,7 +45,7 @@ void embedded_unref(struct embedded **embedded);
 struct store *store_open(struct loop *loop, const struct store_settings *settings,
                          struct embedded *embedded, struct metrics *metrics,
                          struct metrics_shard *shard, const struct log_context *log);
-/* Calls still pending end without a callback. */
+/* Calls still pending end without a callback.  Not from inside a callback of the same store. */
 void store_close(struct store **store);
 
 /* NULL, or what is wrong with url (static).  policy checks the same at load time. */

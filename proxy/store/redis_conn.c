@@ -1,0 +1,485 @@
+/* Life of a connection, and of a call on it:
+ *
+ *   backing_off -> resolving -> connecting -> handshaking -> ready
+ *        ^_____________|____________|______________|__________|     (lost: back off, fail calls)
+ *
+ *   redis_conn_eval --> [stream's out buffer] --> kernel --> Redis --> on_read --> on_done
+ *          |                  one write per tick                         |
+ *          +--> pipeline: first [slot][slot][slot][slot] end  <----------+ pops in order
+ *                               |           |
+ *               call, or NULL when its owner has left or its deadline has passed
+ *
+ * What happens to calls is in redis_calls.c; this file connects, shakes hands, backs off, and decides
+ * that a silent server is dead. */
+#include "store/redis_conn.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/arena.h"
+#include "net/resolve.h"
+#include "net/stream.h"
+#include "store/redis_calls.h"
+
+#define REDIS_CONN_TAG 0x5243434eu /* RCCN */
+
+#define BACKOFF_MIN_MS 50u
+#define BACKOFF_MAX_MS 1000u
+/* A connection that lasted this long starts its back-off anew. */
+#define STABLE_MS 1000u
+#define MAX_ADDRESSES 8u
+/* Our scripts answer with a handful of numbers, INFO with some KiB. */
+#define MAX_REPLY_BYTES ((size_t)256 * 1024)
+/* Bytes Redis has not taken yet; beyond, it is not keeping up. */
+#define MAX_UNSENT_BYTES ((size_t)4 * 1024 * 1024)
+#define MAX_HANDSHAKE_BYTES ((size_t)4 * 1024 * 1024)
+/* A timer that is this late tells that the loop was stalled, and replies may wait in the socket. */
+#define STALL_MS 5u
+
+struct redis_conn {
+    uint32_t tag;
+    enum redis_conn_state state;
+    struct loop *loop;
+    struct redis_conn_settings settings;
+    const struct redis_conn_events *events;
+    void *owner;
+    struct log_context log;
+    struct arena arena; /* the url */
+    struct redis_url url;
+
+    struct resolve_request *resolving;
+    union resolve_address addresses[MAX_ADDRESSES];
+    size_t address_count, address_at;
+    struct stream *stream;
+    struct reply_reader *reader;
+    struct handshake handshake;
+    uint32_t handshake_left;
+    struct timer stage_timer; /* bounds backing_off and handshaking */
+    uint32_t attempt_count;   /* since the last stable connection */
+    uint64_t ready_at_ms;
+
+    struct redis_calls calls;
+    struct timer call_timer; /* the oldest call's deadline, or the time to give the server up */
+    uint64_t heard_at_ms;
+    bool has_grace; /* the call timer was late, and replies get one more look */
+
+    const char *trouble; /* why there is no connection, as logged last; NULL when there is */
+    int trouble_code;
+};
+
+#define REDIS_CONN_STATE_NAME(id, name) name,
+static const char *const state_names[] = {REDIS_CONN_STATES(REDIS_CONN_STATE_NAME)};
+
+#define BIT(state) (1u << REDIS_CONN_##state)
+static const unsigned next_states[REDIS_CONN_STATE_COUNT] = {
+    [REDIS_CONN_BACKING_OFF] = BIT(RESOLVING),
+    [REDIS_CONN_RESOLVING] = BIT(CONNECTING) | BIT(BACKING_OFF),
+    [REDIS_CONN_CONNECTING] = BIT(HANDSHAKING) | BIT(BACKING_OFF),
+    [REDIS_CONN_HANDSHAKING] = BIT(READY) | BIT(BACKING_OFF),
+    [REDIS_CONN_READY] = BIT(BACKING_OFF),
+};
+
+static void set_state(struct redis_conn *conn, enum redis_conn_state state)
+{
+    CHECK((next_states[conn->state] & (1u << state)) != 0);
+    log_debug(&conn->log, "store connection changes", LOG_STR("from", state_names[conn->state]),
+              LOG_STR("to", state_names[state]));
+    conn->state = state;
+}
+
+/* Why there is no connection, once per change: an outage is two lines, not one per attempt. */
+static void log_trouble(struct redis_conn *conn, enum log_level level, const char *what, int code,
+                        const char *detail)
+{
+    if (conn->trouble != NULL && strcmp(conn->trouble, what) == 0 && conn->trouble_code == code)
+        return;
+    conn->trouble = what;
+    conn->trouble_code = code;
+    if (detail == NULL && code < 0)
+        detail = strerrordesc_np(-code);
+    LOG_AT(level, &conn->log, what, LOG_STR("reason", detail), LOG_INT("code", code));
+}
+
+/* --- deadlines --- */
+
+static uint64_t give_up_after_ms(const struct redis_conn *conn)
+{
+    uint64_t timeouts_ms = 10 * conn->settings.timeout_ms;
+
+    return timeouts_ms > 1000 ? timeouts_ms : 1000;
+}
+
+/* When a server that leaves the oldest command without an answer, and says nothing else either, is
+ * taken for dead. */
+static uint64_t give_up_at_ms(struct redis_conn *conn)
+{
+    uint64_t since_ms = pipeline_first(&conn->calls.pipeline)->sent_at_ms;
+
+    if (conn->heard_at_ms > since_ms)
+        since_ms = conn->heard_at_ms;
+    return since_ms + give_up_after_ms(conn);
+}
+
+static void lose_connection(struct redis_conn *conn);
+static void on_call_timer(struct timer *timer);
+
+static void start_call_timer(struct redis_conn *conn, uint64_t now_ms)
+{
+    uint64_t at_ms, deadline_ms = redis_calls_deadline_ms(&conn->calls);
+
+    if (conn->state != REDIS_CONN_READY || redis_conn_in_flight(conn) == 0)
+        return;
+    at_ms = give_up_at_ms(conn);
+    if (deadline_ms < at_ms)
+        at_ms = deadline_ms;
+    timer_start(conn->loop, &conn->call_timer, at_ms > now_ms ? at_ms - now_ms : 0, on_call_timer);
+}
+
+static void on_call_timer(struct timer *timer)
+{
+    struct redis_conn *conn = CONTAINER_OF(timer, struct redis_conn, call_timer);
+    uint64_t now_ms = loop_now_ms(conn->loop);
+
+    CHECK_TAG(conn, REDIS_CONN);
+    if (!conn->has_grace && now_ms >= timer->at_ms + STALL_MS) {
+        conn->has_grace = true;
+        timer_start(conn->loop, timer, 1, on_call_timer);
+        return;
+    }
+    conn->has_grace = false;
+    redis_calls_expire(&conn->calls, now_ms);
+    if (redis_conn_in_flight(conn) > 0 && give_up_at_ms(conn) <= now_ms) {
+        log_trouble(conn, LOG_WARN, "store does not answer", 0, "no reply for too long");
+        lose_connection(conn);
+        return;
+    }
+    start_call_timer(conn, now_ms);
+}
+
+/* --- losing the connection --- */
+
+static uint64_t backoff_ms(uint32_t attempt_count)
+{
+    uint64_t delay_ms = BACKOFF_MAX_MS;
+    uint32_t dice = 0;
+
+    if (attempt_count < 5) /* 50, 100, 200, 400, 800 */
+        delay_ms = (uint64_t)BACKOFF_MIN_MS << attempt_count;
+    if (getrandom(&dice, sizeof(dice), GRND_NONBLOCK) != (ssize_t)sizeof(dice))
+        dice = 0;
+    return delay_ms / 2 + dice % (delay_ms / 2 + 1);
+}
+
+static void on_backoff_over(struct timer *timer);
+
+static void close_connection(struct redis_conn *conn, uint64_t linger_ms)
+{
+    if (conn->resolving != NULL)
+        resolve_cancel(&conn->resolving);
+    if (conn->stream != NULL)
+        stream_close(&conn->stream, linger_ms);
+    if (conn->reader != NULL)
+        reply_reader_close(&conn->reader);
+    timer_stop(conn->loop, &conn->stage_timer);
+    timer_stop(conn->loop, &conn->call_timer);
+    conn->has_grace = false;
+}
+
+static void lose_connection(struct redis_conn *conn)
+{
+    bool was_ready = conn->state == REDIS_CONN_READY;
+    uint64_t handed_bytes = redis_calls_detach(&conn->calls);
+
+    if (was_ready && loop_now_ms(conn->loop) - conn->ready_at_ms >= STABLE_MS)
+        conn->attempt_count = 0;
+    close_connection(conn, 0);
+    set_state(conn, REDIS_CONN_BACKING_OFF);
+    timer_start(conn->loop, &conn->stage_timer, backoff_ms(conn->attempt_count++), on_backoff_over);
+    redis_calls_fail(&conn->calls, handed_bytes);
+    if (was_ready)
+        conn->events->on_lost(conn->owner);
+}
+
+/* --- handshake --- */
+
+static void on_handshake_late(struct timer *timer)
+{
+    struct redis_conn *conn = CONTAINER_OF(timer, struct redis_conn, stage_timer);
+
+    CHECK_TAG(conn, REDIS_CONN);
+    log_trouble(conn, LOG_WARN, "store does not answer", 1, "no answer to the handshake in time");
+    lose_connection(conn);
+}
+
+static void start_handshake(struct redis_conn *conn)
+{
+    enum handshake_step steps[HANDSHAKE_MAX_COMMANDS];
+    struct slice bytes;
+    struct buf out;
+
+    set_state(conn, REDIS_CONN_HANDSHAKING);
+    conn->reader = reply_reader_open(loop_arena_pool(conn->loop), MAX_REPLY_BYTES);
+    redis_calls_attach(&conn->calls, conn->stream);
+    buf_init(&out, MAX_HANDSHAKE_BYTES);
+    conn->handshake_left = (uint32_t)handshake_write(&conn->url, conn->settings.get_script, &out,
+                                                     steps);
+    for (uint32_t i = 0; i < conn->handshake_left; i++) {
+        const struct pipeline_slot slot = {.kind = PIPELINE_HANDSHAKE,
+                                           .detail = (uint16_t)steps[i],
+                                           .sent_at_ms = loop_now_ms(conn->loop)};
+
+        pipeline_push(&conn->calls.pipeline, &slot);
+    }
+    bytes = buf_slice(&out);
+    if (stream_write(conn->stream, &bytes, 1) != STREAM_DEAD)
+        conn->calls.written_bytes += bytes.len;
+    buf_clear(&out); /* it may hold the password */
+    timer_start(conn->loop, &conn->stage_timer, conn->settings.connect_timeout_ms,
+                on_handshake_late);
+}
+
+static void become_ready(struct redis_conn *conn)
+{
+    timer_stop(conn->loop, &conn->stage_timer);
+    set_state(conn, REDIS_CONN_READY);
+    conn->ready_at_ms = loop_now_ms(conn->loop);
+    conn->trouble = NULL;
+    log_info(&conn->log, "store connected", LOG_STR("run_id", conn->handshake.run_id));
+    conn->events->on_ready(conn->owner);
+}
+
+/* False when the connection has been lost over it. */
+static bool take_handshake_reply(struct redis_conn *conn, const struct reply *reply)
+{
+    enum handshake_step step = (enum handshake_step)pipeline_first(&conn->calls.pipeline)->detail;
+
+    pipeline_pop(&conn->calls.pipeline);
+    if (!handshake_take(&conn->handshake, step, reply, &conn->log)) {
+        log_trouble(conn, LOG_ERROR, "store refuses the connection", (int)conn->handshake.error,
+                    reply_error_text(conn->handshake.error));
+        lose_connection(conn);
+        return false;
+    }
+    if (--conn->handshake_left == 0)
+        become_ready(conn);
+    return true;
+}
+
+/* --- the stream's events --- */
+
+static bool take_reply(struct redis_conn *conn, const struct reply *reply)
+{
+    const struct pipeline_slot *slot = pipeline_first(&conn->calls.pipeline);
+    bool was_late;
+
+    if (slot == NULL) {
+        log_trouble(conn, LOG_ERROR, "store breaks the protocol", 0, "a reply nobody asked for");
+        lose_connection(conn);
+        return false;
+    }
+    if (slot->kind == PIPELINE_HANDSHAKE)
+        return take_handshake_reply(conn, reply);
+    was_late = slot->call == NULL;
+    redis_calls_take(&conn->calls, reply, conn->heard_at_ms);
+    if (was_late && redis_conn_in_flight(conn) == 0)
+        conn->events->on_caught_up(conn->owner);
+    return true;
+}
+
+static void on_read(void *owner, struct slice data)
+{
+    struct redis_conn *conn = owner;
+    const struct reply *reply;
+    enum reply_progress progress;
+
+    CHECK_TAG(conn, REDIS_CONN);
+    conn->heard_at_ms = loop_now_ms(conn->loop);
+    while ((progress = reply_reader_next(conn->reader, &data, &reply)) == REPLY_ONE)
+        if (!take_reply(conn, reply))
+            return;
+    if (progress == REPLY_BROKEN) {
+        log_trouble(conn, LOG_ERROR, "store breaks the protocol", 0,
+                    reply_reader_error(conn->reader));
+        lose_connection(conn);
+    }
+}
+
+static void on_end(void *owner, int error)
+{
+    struct redis_conn *conn = owner;
+
+    CHECK_TAG(conn, REDIS_CONN);
+    log_trouble(conn, LOG_WARN,
+                conn->state == REDIS_CONN_READY ? "store connection lost"
+                                                : "store closed the connection in the handshake",
+                error, error == 0 ? "closed by the store" : NULL);
+    lose_connection(conn);
+}
+
+static void on_connect(void *owner, int error);
+
+static const struct stream_events stream_events = {
+    .on_connect = on_connect,
+    .on_read = on_read,
+    .on_end = on_end,
+};
+
+static void connect_next(struct redis_conn *conn)
+{
+    conn->stream = stream_connect(conn->loop, &conn->addresses[conn->address_at++].any,
+                                  conn->settings.connect_timeout_ms, conn->settings.tls,
+                                  conn->url.is_tls ? conn->url.host : NULL, &stream_events, conn);
+}
+
+static void on_connect(void *owner, int error)
+{
+    struct redis_conn *conn = owner;
+
+    CHECK_TAG(conn, REDIS_CONN);
+    CHECK(conn->state == REDIS_CONN_CONNECTING);
+    if (error == 0) {
+        stream_set_flush(conn->stream, STREAM_FLUSH_TICK);
+        start_handshake(conn);
+        return;
+    }
+    if (conn->address_at < conn->address_count) {
+        stream_close(&conn->stream, 0);
+        connect_next(conn);
+        return;
+    }
+    log_trouble(conn, LOG_WARN, "store cannot be reached", error, NULL);
+    lose_connection(conn);
+}
+
+static void on_resolved(void *owner, int error, const union resolve_address *addresses,
+                        size_t count)
+{
+    struct redis_conn *conn = owner;
+
+    CHECK_TAG(conn, REDIS_CONN);
+    conn->resolving = NULL;
+    if (error != 0) {
+        log_trouble(conn, LOG_WARN, "store's host name cannot be resolved", error, NULL);
+        lose_connection(conn);
+        return;
+    }
+    conn->address_count = count < MAX_ADDRESSES ? count : MAX_ADDRESSES;
+    memcpy(conn->addresses, addresses, conn->address_count * sizeof(*addresses));
+    conn->address_at = 0;
+    set_state(conn, REDIS_CONN_CONNECTING);
+    connect_next(conn);
+}
+
+static void start_connecting(struct redis_conn *conn)
+{
+    set_state(conn, REDIS_CONN_RESOLVING);
+    conn->resolving = resolve_start(conn->loop, conn->url.host, conn->url.port,
+                                    conn->settings.connect_timeout_ms, on_resolved, conn);
+}
+
+static void on_backoff_over(struct timer *timer)
+{
+    struct redis_conn *conn = CONTAINER_OF(timer, struct redis_conn, stage_timer);
+
+    CHECK_TAG(conn, REDIS_CONN);
+    start_connecting(conn);
+}
+
+/* --- what others call --- */
+
+struct redis_conn *redis_conn_open(struct loop *loop, const struct redis_conn_settings *settings,
+                                   const struct redis_conn_events *events, void *owner,
+                                   const struct log_context *log)
+{
+    struct redis_conn *conn = mem_calloc(1, sizeof(*conn));
+    const char *error;
+
+    CHECK(settings->timeout_ms > 0 && settings->connect_timeout_ms > 0);
+    conn->tag = REDIS_CONN_TAG;
+    conn->loop = loop;
+    conn->settings = *settings;
+    conn->settings.url = NULL; /* the copy is conn->url */
+    conn->events = events;
+    conn->owner = owner;
+    arena_init(&conn->arena, NULL);
+    error = redis_url_parse(&conn->arena, slice_of(settings->url), &conn->url);
+    CHECK(error == NULL);
+    conn->log = (struct log_context){
+        log, LOG_SLICE("store", conn->url.port == 0
+                                    ? slice_of(conn->url.host)
+                                    : arena_printf(&conn->arena, "%s:%u", conn->url.host,
+                                                   (unsigned)conn->url.port))};
+    redis_calls_init(&conn->calls, settings->get_script, events->on_done, owner, &conn->log);
+    start_connecting(conn);
+    return conn;
+}
+
+void redis_conn_close(struct redis_conn **place, uint64_t linger_ms)
+{
+    struct redis_conn *conn = TAKE(place);
+
+    CHECK_TAG(conn, REDIS_CONN);
+    CHECK(!conn->calls.is_calling_back);
+    close_connection(conn, linger_ms);
+    redis_calls_clear(&conn->calls);
+    arena_clear(&conn->arena);
+    conn->tag = 0;
+    free(conn);
+}
+
+enum store_result redis_conn_eval(struct redis_conn *conn, struct store_call *call)
+{
+    uint64_t now_ms;
+
+    CHECK_TAG(conn, REDIS_CONN);
+    now_ms = loop_now_ms(conn->loop);
+    if (conn->state != REDIS_CONN_READY ||
+        redis_conn_in_flight(conn) >= conn->settings.max_pending ||
+        stream_pending_bytes(conn->stream) > MAX_UNSENT_BYTES ||
+        !redis_calls_send(&conn->calls, call, now_ms, conn->settings.timeout_ms))
+        return STORE_NOT_SENT;
+    if (!conn->call_timer.is_started)
+        start_call_timer(conn, now_ms);
+    return STORE_PENDING;
+}
+
+void redis_conn_cancel(struct redis_conn *conn, struct store_call *call)
+{
+    CHECK_TAG(conn, REDIS_CONN);
+    redis_calls_cancel(&conn->calls, call);
+}
+
+enum redis_conn_state redis_conn_state(const struct redis_conn *conn)
+{
+    CHECK_TAG(conn, REDIS_CONN);
+    return conn->state;
+}
+
+bool redis_conn_is_ready(const struct redis_conn *conn)
+{
+    CHECK_TAG(conn, REDIS_CONN);
+    return conn->state == REDIS_CONN_READY;
+}
+
+uint32_t redis_conn_in_flight(const struct redis_conn *conn)
+{
+    CHECK_TAG(conn, REDIS_CONN);
+    return pipeline_count(&conn->calls.pipeline);
+}
+
+uint32_t redis_conn_waiting(const struct redis_conn *conn)
+{
+    uint32_t count = 0;
+
+    CHECK_TAG(conn, REDIS_CONN);
+    LIST_EACH (&conn->calls.waiting, node)
+        count++;
+    return count;
+}
+
+const char *redis_conn_run_id(const struct redis_conn *conn)
+{
+    CHECK_TAG(conn, REDIS_CONN);
+    return conn->handshake.run_id;
+}
