@@ -1,6 +1,9 @@
 /* The client side of one connection: parses requests, hands them to serve one at a time (pipelined
  * ones wait their turn in the connection's own small buffer), writes the answers.
  *
+ * A client that ends its side (half-close) after a complete request is still answered, unless the
+ * handler decides otherwise in on_half_close; in the middle of a head or body it is gone.
+ *
  * After on_request the exchange belongs to the handler until it calls http_conn_send_end() or
  * http_conn_cut(), or until on_gone() was called (after which it makes no more calls for it).  Only
  * one exchange runs at a time; its arena is cleared when it ends. */
@@ -38,8 +41,13 @@ struct http_conn_events {
      * answered 408, 400 or 413 by itself if no head had been sent. */
     void (*on_gone)(void *exchange, enum http_gone why);
     /* A request was answered by the connection itself (malformed head, too large, too slow), or a
-     * connection ended in the middle of a head: for logs and counters. May be NULL. */
+     * connection ended in the middle of a head (status 0): for logs and counters.  Reasons are
+     * static.  May be NULL. */
     void (*on_refused)(void *env, struct http_conn *conn, unsigned status, const char *reason);
+    /* The client has half-closed the connection: it will send nothing more, and may or may not
+     * still read.  The exchange goes on (the connection closes after the answer) unless the handler
+     * cuts it here.  Not noticed while reading is stopped.  May be NULL. */
+    void (*on_half_close)(void *exchange);
 };
 
 struct http_conn_settings { /* from the policy snapshot; copied at the start of each request */
@@ -59,15 +67,21 @@ struct http_server {
     struct list active, idle;        /* connections; http_conn.c moves them */
     size_t connection_count;
     bool is_draining; /* every answer says Connection: close; idle connections are closed */
+    /* private */
+    struct list dead; /* closed connections whose memory goes at the end of the tick */
+    uint64_t date_until_ms;
+    char date[32];
 };
 
+/* settings, shard and slots are the caller's to set afterwards; shard may stay NULL. */
 void http_server_init(struct http_server *server, struct loop *loop,
                       const struct http_conn_events *events, void *env);
 /* Take an accepted stream; the server owns it from here. */
 void http_server_accept(struct http_server *server, struct stream *stream);
 /* From now on close after each answer; close idle connections at once. */
 void http_server_drain(struct http_server *server);
-/* End everything now: on_gone(HTTP_GONE_SHUTDOWN) for each running exchange. */
+/* End everything now: on_gone(HTTP_GONE_SHUTDOWN) for each running exchange.  Not from inside a
+ * callback of one of the server's connections. */
 void http_server_close(struct http_server *server);
 
 struct arena *http_conn_arena(struct http_conn *conn);
@@ -99,5 +113,7 @@ void http_conn_cut(struct http_conn *conn);
 uint64_t http_conn_sent_bytes(const struct http_conn *conn);
 uint64_t http_conn_received_bytes(const struct http_conn *conn);
 bool http_conn_head_is_sent(const struct http_conn *conn);
+/* The client has half-closed: see on_half_close. */
+bool http_conn_peer_closed(const struct http_conn *conn);
 
 #endif

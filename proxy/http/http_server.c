@@ -1,0 +1,40 @@
+/* The connections of one worker as a whole. */
+#include "http/http_conn_private.h"
+
+void http_server_init(struct http_server *server, struct loop *loop,
+                      const struct http_conn_events *events, void *env)
+{
+    *server = (struct http_server){.loop = loop, .events = events, .env = env};
+    list_init(&server->active);
+    list_init(&server->idle);
+    list_init(&server->dead);
+}
+
+void http_server_accept(struct http_server *server, struct stream *stream)
+{
+    http_conn_open(server, stream);
+}
+
+void http_server_drain(struct http_server *server)
+{
+    server->is_draining = true;
+    LIST_EACH (&server->idle, node)
+        http_conn_finish(CONTAINER_OF(node, struct http_conn, node));
+}
+
+void http_server_close(struct http_server *server)
+{
+    struct list_node *node;
+
+    while ((node = list_first(&server->active)) != NULL ||
+           (node = list_first(&server->idle)) != NULL) {
+        struct http_conn *conn = CONTAINER_OF(node, struct http_conn, node);
+        void *exchange = conn->state == HTTP_CONN_EXCHANGE ? conn->exchange : NULL;
+
+        http_conn_abort(conn);
+        if (exchange != NULL)
+            server->events->on_gone(exchange, HTTP_GONE_SHUTDOWN);
+    }
+    while ((node = list_first(&server->dead)) != NULL)
+        http_conn_free(CONTAINER_OF(node, struct http_conn, node));
+}
