@@ -51,11 +51,18 @@ struct timer {
     bool is_started;
 };
 
+static inline void timer_init(struct timer *timer)
+{
+    *timer = (struct timer){.on_timer = NULL};
+}
+
+/* No delay means the next turn of the loop, and from inside a timer's callback 1 ms. */
 void timer_start(struct loop *loop, struct timer *timer, uint64_t delay_ms, timer_cb *on_timer);
 void timer_stop(struct loop *loop, struct timer *timer);
 
 /* Deferred work: run later in this tick, after the callback that is running now and before the loop
- * waits again; each once per defer.  Deferring a pending task changes nothing.  loop_undefer is
+ * waits again; each once per defer.  Deferred work runs before the streams' flush at the end of the
+ * tick, so that what it writes still goes out in this tick.  Deferring a pending task changes nothing.  loop_undefer is
  * always legal. */
 struct loop_task;
 typedef void loop_task_cb(struct loop_task *task);

@@ -31,7 +31,11 @@ struct stream_events {
     /* Bytes came.  Not called while reading is stopped. */
     void (*on_read)(void *owner, struct slice data);
     /* The peer has sent everything (half-close), error = 0; or the stream is broken, error < 0 (a
-     * libuv code).  At most once.  Writing stays legal after error = 0. */
+     * libuv code).  At most once each, as a half-closed stream may still break; nothing comes
+     * after an error.  Writing stays legal after error = 0.  Bytes that came before the
+     * break are read first: while reading is stopped and there are such bytes, on_end waits for
+     * stream_read_start.  With TLS: UV_EOF means cut off without close_notify, UV_EPROTO that the
+     * peer broke the protocol. */
     void (*on_end)(void *owner, int error);
     /* Pending output fell to nothing after stream_write had answered STREAM_FULL.  May be NULL. */
     void (*on_drain)(void *owner);
@@ -91,6 +95,9 @@ uint16_t stream_peer_port(const struct stream *stream);
 const char *stream_local_address(const struct stream *stream);
 uint16_t stream_local_port(const struct stream *stream);
 bool stream_is_tls(const struct stream *stream);
+/* Why the stream broke, in words ("certificate verify failed: self-signed certificate"), or "".  Lives
+ * as long as the stream. */
+const char *stream_error_text(const struct stream *stream);
 /* Bytes moved on the wire-side of the application, for logs. */
 uint64_t stream_read_bytes(const struct stream *stream);
 uint64_t stream_written_bytes(const struct stream *stream);
