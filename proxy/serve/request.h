@@ -1,8 +1,9 @@
 /* A request's way through Lockkeeper:
  *
  *   on_request --> match --> guard --> send --> relay --> finish --> access log, metrics
- *                    |         |         |        |         ^
- *                    +---------+-- refuse (problem+json) ---+
+ *                    |         |                  |          ^
+ *                    +---------+----- refuse -----+----------+
+ *                              (problem+json)
  *
  * Each step answers NEXT, WAIT or DONE; every WAIT is bounded by a timer of the module waited for.
  * Every terminal path goes through finish, where guards are ended. */
@@ -14,8 +15,20 @@
 #include "http/http_conn.h"
 #include "http/upstream_pool.h"
 #include "policy/policy.h"
+#include "serve/access_log.h"
+#include "serve/trace.h"
 
 struct guard_worker;
+
+/* Metric slots of refusals that came before, found without asking the registry again. */
+#define REQUEST_REFUSAL_SLOTS 64u
+#define REQUEST_ROUTE_NAME_BYTES 40u
+
+struct request_refusal_slot {
+    const char *reason; /* static text; NULL = free */
+    char route[REQUEST_ROUTE_NAME_BYTES];
+    uint32_t slot;
+};
 
 /* A worker's surroundings, filled by app/worker.  Everything outlives all requests but policy, which
  * a reload may replace between requests (each request holds a reference to its own). */
@@ -29,6 +42,10 @@ struct serve_env {
     struct log_sink *access_log; /* NULL when off */
     const struct log_context *log;
     size_t active_requests;
+    /* Private to serve/; zero at the start. */
+    struct trace_source trace;
+    struct access_log_clock clock;
+    struct request_refusal_slot refusals[REQUEST_REFUSAL_SLOTS];
 };
 
 /* For http_server_init; env is a struct serve_env. */

@@ -1,0 +1,87 @@
+#include "serve/trace.h"
+
+#include <sys/random.h>
+
+static bool is_id_byte(char byte)
+{
+    return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
+           (byte >= '0' && byte <= '9') || (byte != '\0' && strchr("-_.:=+/@", byte) != NULL);
+}
+
+bool trace_request_id_is_fine(struct slice id)
+{
+    if (id.len == 0 || id.len > TRACE_REQUEST_ID_MAX_BYTES)
+        return false;
+    for (size_t i = 0; i < id.len; i++)
+        if (!is_id_byte(id.at[i]))
+            return false;
+    return true;
+}
+
+/* xoroshiro128+: two additions and some shifts; its state begins with what the kernel gives. */
+static uint64_t next_random(struct trace_source *source)
+{
+    uint64_t a, b, sum;
+
+    if ((source->state[0] | source->state[1]) == 0)
+        CHECK(getrandom(source->state, sizeof(source->state), 0) == (ssize_t)sizeof(source->state));
+    a = source->state[0];
+    b = source->state[1];
+    sum = a + b;
+    b ^= a;
+    source->state[0] = (a << 24 | a >> 40) ^ b ^ b << 16;
+    source->state[1] = b << 37 | b >> 27;
+    return sum;
+}
+
+struct slice trace_make_request_id(struct trace_source *source, struct arena *arena)
+{
+    static const char digits[] = "0123456789abcdef";
+    char *text = arena_alloc(arena, 32);
+
+    for (size_t half = 0; half < 2; half++) {
+        uint64_t bits = next_random(source);
+
+        for (size_t i = 0; i < 16; i++, bits >>= 4)
+            text[half * 16 + i] = digits[bits & 15];
+    }
+    return slice_from(text, 32);
+}
+
+static bool is_hex(struct slice s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (!((s.at[i] >= '0' && s.at[i] <= '9') || (s.at[i] >= 'a' && s.at[i] <= 'f')))
+            return false;
+    return true;
+}
+
+static bool is_all_zero(struct slice s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (s.at[i] != '0')
+            return false;
+    return true;
+}
+
+/* version "-" trace-id "-" parent-id "-" flags; later versions may be longer. */
+struct slice trace_id(struct slice traceparent)
+{
+    struct slice version, id, parent, flags;
+
+    if (traceparent.len < 55 || traceparent.at[2] != '-' || traceparent.at[35] != '-' ||
+        traceparent.at[52] != '-')
+        return SLICE_NONE;
+    version = slice_head(traceparent, 2);
+    id = slice_from(traceparent.at + 3, 32);
+    parent = slice_from(traceparent.at + 36, 16);
+    flags = slice_from(traceparent.at + 53, 2);
+    if (!is_hex(version) || !is_hex(id) || !is_hex(parent) || !is_hex(flags))
+        return SLICE_NONE;
+    if (slice_equal(version, SLICE("ff")) || is_all_zero(id) || is_all_zero(parent))
+        return SLICE_NONE;
+    if (slice_equal(version, SLICE("00")) ? traceparent.len != 55
+                                          : traceparent.len > 55 && traceparent.at[55] != '-')
+        return SLICE_NONE;
+    return id;
+}
