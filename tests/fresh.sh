@@ -3,7 +3,8 @@
 #
 #   1. a minimal Debian 12 (mmdebstrap, else debootstrap) in a temporary directory
 #   2. git clone of this repository (what is committed, not the working tree) inside it
-#   3. make test, as CI runs it; then make run, asked over HTTP, and stopped by SIGINT
+#   3. make run on a terminal: asked over HTTP, stopped by Ctrl-C
+#   4. make test, as CI runs it
 #
 # Needs root, because of chroot and mounts; the mounts are private to this script's namespace, so that
 # they end with it in all cases.  KEEP=1 keeps the filesystem.  FRESH_GOALS="all" runs other goals
@@ -73,26 +74,28 @@ mount_root() {
     mount --rbind /dev "$root/dev"
 }
 
-inside() {
-    chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
-        ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} "$@"
+inside_env="PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 TERM=dumb
+            ${http_proxy:+http_proxy=$http_proxy} ${https_proxy:+https_proxy=$https_proxy}"
+
+inside() { # [NAME=VALUE...] command...
+    chroot "$root" env -i $inside_env "$@"
 }
 
 echo "test-fresh: building a root filesystem in $root"
 make_root
 mount_root
 git clone -q --bare "$top" "$root/srv/lockkeeper.git"
-inside git clone -q /srv/lockkeeper.git /root/lockkeeper
+
+# make run first, in a clone of its own: it must not live off what make test installs or builds.
+echo "test-fresh: make run"
+inside git clone -q /srv/lockkeeper.git /root/first
+"$top/tests/demo/smoke.py" chroot "$root" env -i $inside_env make -C /root/first run
 
 echo "test-fresh: make ${FRESH_GOALS:-test}"
+inside git clone -q /srv/lockkeeper.git /root/lockkeeper
 if [ -n "${FRESH_GOALS:-}" ]; then
     inside make -C /root/lockkeeper $FRESH_GOALS
 else
-    inside env CI=true ${FUZZ_SECONDS:+FUZZ_SECONDS="$FUZZ_SECONDS"} make -C /root/lockkeeper test
+    inside CI=true ${FUZZ_SECONDS:+FUZZ_SECONDS="$FUZZ_SECONDS"} make -C /root/lockkeeper test
 fi
-
-# In a second, clean clone: make run must not live off what make test left behind.
-echo "test-fresh: make run"
-inside git clone -q /srv/lockkeeper.git /root/again
-inside /usr/bin/python3 /root/again/tests/demo/smoke.py /root/again
 echo "test-fresh: ok"

@@ -2,7 +2,7 @@
 """Runs `make run` as a user would on a terminal: waits for the invitation, asks the service through
 Lockkeeper, presses Ctrl-C, and demands exit status 0.
 
-    tests/demo/smoke.py DIRECTORY_OF_A_CLONE
+    tests/demo/smoke.py make run            or whatever leads to it: chroot ROOT make -C DIR run
 """
 
 import os
@@ -17,14 +17,13 @@ CTRL_C = b"\x03"
 
 
 class Terminal:
-    """make run on a terminal of its own, so that Ctrl-C is what it is for a user."""
+    """The command on a terminal of its own, so that Ctrl-C is what it is for a user."""
 
-    def __init__(self, directory):
+    def __init__(self, command):
         self.text = ""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.chdir(directory)
-            os.execvp("make", ["make", "run"])
+            os.execvp(command[0], command)
 
     def read(self, seconds):
         """More output; False at its end."""
@@ -57,7 +56,7 @@ class Terminal:
 
 
 def main():
-    terminal = Terminal(sys.argv[1])
+    terminal = Terminal(sys.argv[1:] or ["make", "run"])
     address = terminal.read_until(r"listens on http://(\S+),", 900)[1]
     terminal.read_until("Ctrl-C", 10)
     with urllib.request.urlopen(f"http://{address}/", timeout=10) as answer:

@@ -42,7 +42,7 @@ class Load:
 def proxy(start, make_origin, redis_server):
     origin = make_origin(lambda _request, connection: connection.answer(200, b"ok"))
     one = start(policy(origin.url, list(ROUTES.values()), store=redis_server.url, access_log="off",
-                       store_timeout=f"{TIMEOUT_MS}ms"))
+                       store_options={"timeout": f"{TIMEOUT_MS}ms"}))
     wait_until(lambda: one.metric("store_connections") == 1, 5, "connected")
     return one
 
@@ -125,7 +125,7 @@ def test_starting_without_redis(start, origin, redis_server):
     """A sidecar must not wait for its store: it serves at once and connects when it can."""
     redis_server.kill()
     one = start(policy(origin.url, list(ROUTES.values()), store=redis_server.url,
-                       store_timeout=f"{TIMEOUT_MS}ms"))
+                       store_options={"timeout": f"{TIMEOUT_MS}ms"}))
     assert one.request("GET", "/allow").status == 200
     assert one.request("GET", "/deny").status == 503
     assert one.scrape("/ready").status == 200
