@@ -12,9 +12,11 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "policy/facts.h"
+#include "policy/problems.h"
 #include "policy/template.h"
 
 struct router;
+struct jwt_verifier;
 
 enum policy_algorithm { POLICY_TOKEN_BUCKET, POLICY_SLIDING_WINDOW, POLICY_SLIDING_LOG, POLICY_FIXED_WINDOW };
 enum policy_mode { POLICY_ENFORCE, POLICY_SHADOW };
@@ -147,6 +149,7 @@ struct policy {
     size_t route_count;
     size_t limit_count;
     struct router *router;
+    const struct jwt_verifier *jwt; /* NULL without a jwt section */
     /* Stands for requests that match no route. */
     const struct policy_route *unmatched;
     /* Text of what was loaded, and a hash over it. */
@@ -158,30 +161,6 @@ struct policy {
     _Atomic int reference_count;
 };
 
-enum policy_severity { POLICY_ERROR, POLICY_WARNING };
-
-struct policy_problem {
-    enum policy_severity severity;
-    const char *file;
-    unsigned line, column; /* from 1; 0 = the file as a whole */
-    unsigned width;        /* how many columns the caret marks, at least 1 */
-    const char *where;     /* "routes[2].limits[0].rate", or "" */
-    const char *message;   /* what is wrong and what would be right */
-    const char *source_line; /* the line's text, or NULL */
-};
-
-struct policy_problems {
-    struct policy_problem *items;
-    size_t count, cap;
-    size_t error_count;
-    struct arena arena;
-};
-
-void policy_problems_init(struct policy_problems *problems);
-void policy_problems_clear(struct policy_problems *problems);
-/* file:line:col: error: where: message, the source line, a caret; in colour when is_tty. */
-void policy_problems_print(const struct policy_problems *problems, FILE *out, bool is_tty);
-
 /* paths: files and directories (of *.yaml and *.yml, in name order).  Every problem is reported.
  * NULL when there was an error; warnings alone do not fail.  The caller gets one reference. */
 struct policy *policy_load(const char *const *paths, size_t path_count,
@@ -192,6 +171,10 @@ struct policy *policy_load_text(const char *file_name, struct slice text,
 
 struct policy *policy_ref(struct policy *policy);
 void policy_unref(struct policy **policy);
+
+/* The JSON Schema of policy files (draft-07), and the tables of their keys in Markdown. */
+void policy_write_schema(FILE *out);
+void policy_write_reference(FILE *out);
 
 /* Give every route and limit its metric series.  Once, before the snapshot is shared. */
 void policy_bind_metrics(struct policy *policy, struct metrics *metrics);

@@ -1,0 +1,28 @@
+/* ${NAME}, ${NAME:-default} and ${file:PATH} inside values.  "$${" stands for "${". */
+#ifndef POLICY_EXPAND_H
+#define POLICY_EXPAND_H
+
+#include <stdbool.h>
+
+#include "base/arena.h"
+#include "base/slice.h"
+
+/* Bounds one value after expansion, and each file it names. */
+#define EXPAND_MAX_BYTES ((size_t)64 * 1024)
+
+struct expand_fault {
+    size_t offset, len; /* the expansion that failed */
+    char message[256];  /* never holds what a variable or file holds */
+};
+
+/* Files are found relative to the folder of policy_file.  *ret_text is a terminated copy in arena;
+ * *ret_is_expanded tells whether anything came from outside.  A variable that is not set (or is
+ * empty, where there is a default) takes its default; without one it is a fault. */
+MUST_USE bool expand_text(struct arena *arena, const char *policy_file, struct slice text,
+                          struct slice *ret_text, bool *ret_is_expanded,
+                          struct expand_fault *ret_fault);
+
+/* path as seen from the folder of policy_file; in arena. */
+const char *expand_path(struct arena *arena, const char *policy_file, struct slice path);
+
+#endif
