@@ -82,7 +82,7 @@ void metrics_close(struct metrics **metrics)
     }
     for (unsigned i = 0; i < m->shard_count; i++)
         for (size_t chunk = 0; chunk < MAX_CHUNKS; chunk++)
-            free((void *)atomic_load(&m->shards[i].chunks[chunk]));
+            free((void *)(uintptr_t)atomic_load(&m->shards[i].chunks[chunk]));
     free(m->series);
     free(m->shards);
     map_clear(&m->by_key);

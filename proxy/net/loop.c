@@ -510,6 +510,11 @@ void loop_stop(struct loop *loop)
     CHECK(uv_async_send(&loop->mail) == 0);
 }
 
+const char *loop_library_version(void)
+{
+    return uv_version_string();
+}
+
 struct uv_loop_s *loop_uv(struct loop *loop)
 {
     return &loop->uv;

@@ -28,6 +28,9 @@ bool loop_turn(struct loop *loop);
 /* From any thread. */
 void loop_stop(struct loop *loop);
 
+/* "1.44.2": of the libuv in use. */
+const char *loop_library_version(void);
+
 struct uv_loop_s *loop_uv(struct loop *loop); /* for net/ only */
 struct arena_pool *loop_arena_pool(struct loop *loop);
 

@@ -563,3 +563,12 @@ void embedded_unref(struct embedded **embedded_at)
     embedded->tag = 0;
     free(embedded);
 }
+
+const char *embedded_library_version(void)
+{
+#ifdef LUAJIT_VERSION
+    return LUAJIT_VERSION;
+#else
+    return LUA_RELEASE;
+#endif
+}

@@ -43,4 +43,7 @@ void embedded_set_clock(struct embedded *embedded, keyspace_clock_fn *clock, voi
 /* Receives what scripts PUBLISH.  Called under the lock: it must not call the engine. */
 void embedded_set_publish(struct embedded *embedded, command_publish_fn *publish, void *owner);
 
+/* "Lua 5.1" or "LuaJIT 2.1.0-beta3": what the engine was built with. */
+const char *embedded_library_version(void);
+
 #endif

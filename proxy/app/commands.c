@@ -1,0 +1,251 @@
+#include "app/commands.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "app/explain.h"
+#include "app/server.h"
+#include "app/version.h"
+#include "base/check.h"
+#include "policy/policy.h"
+
+struct command {
+    const char *name, *usage, *help;
+    int (*run)(int argc, char **argv); /* argv[0] is the command's name */
+};
+
+static const struct command *find_command(const char *name);
+static void print_help(FILE *out);
+
+static int usage_error(const char *command, const char *message)
+{
+    fprintf(stderr, "lockkeeper %s: %s\nusage: lockkeeper %s\n", command, message,
+            find_command(command)->usage);
+    return COMMANDS_USAGE;
+}
+
+/* Policy paths are all that run takes. */
+static int run_run(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++)
+        if (argv[i][0] == '-')
+            return usage_error("run", "unknown option");
+    if (argc < 2)
+        return usage_error("run", "name a policy file or a directory of them");
+    return server_run((const char *const *)&argv[1], (size_t)argc - 1) == 0 ? COMMANDS_OK
+                                                                            : COMMANDS_FAILED;
+}
+
+static void print_problems_json(const struct policy_problems *problems)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < problems->count; i++) {
+        const struct policy_problem *p = &problems->items[i];
+
+        json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:i, s:s, s:s}", "severity",
+                                              p->severity == POLICY_ERROR ? "error" : "warning", "file",
+                                              p->file, "line", (int)p->line, "column", (int)p->column,
+                                              "where", p->where, "message", p->message));
+    }
+    json_dumpf(list, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(list);
+}
+
+static void print_verdict(const struct policy *policy, const struct policy_problems *problems)
+{
+    size_t warning_count = problems->count - problems->error_count;
+
+    if (policy == NULL)
+        printf("%zu error%s, %zu warning%s\n", problems->error_count,
+               problems->error_count == 1 ? "" : "s", warning_count, warning_count == 1 ? "" : "s");
+    else
+        printf("ok: %zu file%s, %zu route%s, %zu limit%s, %zu warning%s\n", policy->file_count,
+               policy->file_count == 1 ? "" : "s", policy->route_count,
+               policy->route_count == 1 ? "" : "s", policy->limit_count,
+               policy->limit_count == 1 ? "" : "s", warning_count, warning_count == 1 ? "" : "s");
+}
+
+static int check_paths(const char *const *paths, size_t path_count, bool as_json)
+{
+    struct policy_problems problems;
+    struct policy *policy;
+    int code;
+
+    policy_problems_init(&problems);
+    policy = policy_load(paths, path_count, &problems);
+    code = policy != NULL ? COMMANDS_OK : COMMANDS_FAILED;
+    if (as_json)
+        print_problems_json(&problems);
+    else {
+        policy_problems_print(&problems, stderr, isatty(2) == 1 && getenv("NO_COLOR") == NULL);
+        print_verdict(policy, &problems);
+    }
+    if (policy != NULL)
+        policy_unref(&policy);
+    policy_problems_clear(&problems);
+    return code;
+}
+
+static int run_check(int argc, char **argv)
+{
+    bool as_json = false;
+    int at = 1;
+
+    for (; at < argc && argv[at][0] == '-'; at++) {
+        if (strcmp(argv[at], "--format=json") == 0)
+            as_json = true;
+        else if (strcmp(argv[at], "--format") == 0 && at + 1 < argc && strcmp(argv[at + 1], "json") == 0)
+            as_json = ++at > 0;
+        else
+            return usage_error("check", "unknown option; there is --format json");
+    }
+    if (at == argc)
+        return usage_error("check", "name a policy file or a directory of them");
+    return check_paths((const char *const *)&argv[at], (size_t)(argc - at), as_json);
+}
+
+static int run_explain(int argc, char **argv)
+{
+    struct explain_request request = {0};
+    const char **words = calloc((size_t)argc * 2, sizeof(*words));
+    size_t word_count = 0, header_count = 0;
+    const char **headers = words + argc;
+    int code;
+
+    CHECK(words != NULL);
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "-H") == 0 && i + 1 < argc)
+            headers[header_count++] = argv[++i];
+        else if (strcmp(argv[i], "--client") == 0 && i + 1 < argc)
+            request.client = argv[++i];
+        else if (argv[i][0] != '-')
+            words[word_count++] = argv[i];
+        else
+            word_count = 0, i = argc;
+    }
+    if (word_count < 2) {
+        free(words);
+        return usage_error("explain", "name the policies, then one 'METHOD TARGET'");
+    }
+    request.paths = words;
+    request.path_count = word_count - 1;
+    request.request_line = words[word_count - 1];
+    request.headers = headers;
+    request.header_count = header_count;
+    code = explain_run(&request, stdout);
+    free(words);
+    return code;
+}
+
+static int run_schema(int argc, char **argv)
+{
+    UNUSED(argv);
+    if (argc > 1)
+        return usage_error("schema", "it takes no arguments");
+    policy_write_schema(stdout);
+    return COMMANDS_OK;
+}
+
+static int run_reference(int argc, char **argv)
+{
+    UNUSED(argv);
+    if (argc > 1)
+        return usage_error("reference", "it takes no arguments");
+    policy_write_reference(stdout);
+    return COMMANDS_OK;
+}
+
+static int run_version(int argc, char **argv)
+{
+    UNUSED(argc);
+    UNUSED(argv);
+    version_print(stdout);
+    return COMMANDS_OK;
+}
+
+static int run_help(int argc, char **argv)
+{
+    const struct command *command = argc > 1 ? find_command(argv[1]) : NULL;
+
+    if (argc > 1 && command == NULL) {
+        fprintf(stderr, "lockkeeper help: there is no command \"%s\"\n", argv[1]);
+        return COMMANDS_USAGE;
+    }
+    if (command != NULL)
+        printf("usage: lockkeeper %s\n\n%s\n", command->usage, command->help);
+    else
+        print_help(stdout);
+    return COMMANDS_OK;
+}
+
+static const struct command commands[] = {
+    {"run", "run PATH...",
+     "Run the proxy with the policies in PATH (files, or directories of *.yaml).  Logs go to stderr, the\n"
+     "access log to stdout.  SIGTERM finishes what runs and exits 0; SIGHUP loads the policies again.",
+     run_run},
+    {"check", "check [--format json] PATH...",
+     "Report every error and warning in the policies, with file, line and column.", run_check},
+    {"explain", "explain PATH... 'METHOD TARGET' [-H 'name: value']... [--client ADDRESS]",
+     "Show which route a request would take, its keys and limits, and what the store would be asked.",
+     run_explain},
+    {"schema", "schema", "Print the JSON Schema (draft-07) of a policy file.", run_schema},
+    {"reference", "reference", "Print the tables of all policy keys as Markdown.", run_reference},
+    {"version", "version", "Print the version and those of the libraries it was built with.", run_version},
+    {"help", "help [COMMAND]", "Print this, or what a command takes.", run_help},
+};
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < COUNT_OF(commands); i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+static void print_help(FILE *out)
+{
+    fputs("Lockkeeper: rate limits and locks in front of an HTTP service.\n\n", out);
+    for (size_t i = 0; i < COUNT_OF(commands); i++)
+        fprintf(out, "  lockkeeper %s\n", commands[i].usage);
+    fputs("\n`lockkeeper help COMMAND` tells more.\n"
+          "Exit codes: 0 good, 1 bad policies or failure, 2 wrong usage.\n", out);
+}
+
+/* Options that people try first are taken for what they mean. */
+static const char *command_name(const char *word)
+{
+    if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0)
+        return "help";
+    if (strcmp(word, "-v") == 0 || strcmp(word, "-V") == 0 || strcmp(word, "--version") == 0)
+        return "version";
+    if (strcmp(word, "-t") == 0)
+        return "check";
+    return word;
+}
+
+int commands_run(int argc, char **argv)
+{
+    const struct command *command = argc > 1 ? find_command(command_name(argv[1])) : NULL;
+
+    if (argc < 2) {
+        print_help(stderr);
+        return COMMANDS_USAGE;
+    }
+    if (command == NULL) {
+        fprintf(stderr, "lockkeeper: there is no command \"%s\"\n\n", argv[1]);
+        print_help(stderr);
+        return COMMANDS_USAGE;
+    }
+    for (int i = 2; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0) {
+            printf("usage: lockkeeper %s\n\n%s\n", command->usage, command->help);
+            return COMMANDS_OK;
+        }
+    }
+    return command->run(argc - 1, argv + 1);
+}

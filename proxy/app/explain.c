@@ -1,0 +1,251 @@
+#include "app/explain.h"
+
+#include <ctype.h>
+#include <netinet/in.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "app/commands.h"
+#include "base/arena.h"
+#include "guard/limit.h"
+#include "policy/policy.h"
+#include "policy/router.h"
+
+#define MAX_HEADERS 64
+
+struct header {
+    struct slice name; /* lower case */
+    struct slice value;
+};
+
+struct explained {
+    struct arena arena;
+    struct policy *policy;
+    struct header headers[MAX_HEADERS];
+    size_t header_count;
+    struct facts facts;
+    char client_text[INET6_ADDRSTRLEN + 8];
+};
+
+static int complain(const char *what, const char *value)
+{
+    fprintf(stderr, "lockkeeper explain: %s: \"%s\"\n", what, value);
+    return COMMANDS_USAGE;
+}
+
+static struct slice lower(struct arena *arena, struct slice s)
+{
+    struct slice copy = arena_copy(arena, s);
+    char *at = arena_alloc(arena, s.len + 1);
+
+    for (size_t i = 0; i < s.len; i++)
+        at[i] = (char)tolower((unsigned char)copy.at[i]);
+    return slice_from(at, s.len);
+}
+
+static struct slice find_header(const void *request, struct slice lowercase_name)
+{
+    const struct explained *e = request;
+
+    for (size_t i = 0; i < e->header_count; i++)
+        if (slice_equal(e->headers[i].name, lowercase_name))
+            return e->headers[i].value;
+    return SLICE_NONE;
+}
+
+static bool take_header(struct explained *e, const char *text)
+{
+    struct slice all = slice_of(text);
+    size_t colon = slice_find(all, ':');
+
+    if (colon == 0 || colon == all.len || e->header_count == MAX_HEADERS)
+        return false;
+    e->headers[e->header_count++] = (struct header){lower(&e->arena, slice_head(all, colon)),
+                                                    slice_trim(slice_skip(all, colon + 1))};
+    return true;
+}
+
+/* The authority without its port, as http does it for real requests. */
+static struct slice host_of(struct explained *e, struct slice authority)
+{
+    size_t end = authority.len > 0 && authority.at[0] == '[' ? slice_find(authority, ']')
+                                                            : slice_find(authority, ':');
+
+    if (authority.len > 0 && authority.at[0] == '[' && end < authority.len)
+        return lower(&e->arena, slice_from(authority.at + 1, end - 1));
+    return lower(&e->arena, slice_head(authority, end));
+}
+
+static bool take_target(struct explained *e, struct slice target)
+{
+    size_t question = slice_find(target, '?');
+
+    if (question < target.len)
+        e->facts.query = slice_skip(target, question + 1);
+    return router_normalise_path(&e->arena, slice_head(target, question), &e->facts.path);
+}
+
+static bool take_client(struct explained *e, const char *text)
+{
+    struct slice forwarded = find_header(e, SLICE("x-forwarded-for"));
+    struct in6_addr peer, client;
+
+    if (!policy_parse_ip(slice_of(text), &peer))
+        return false;
+    policy_find_client(&e->policy->settings, &peer, &forwarded, forwarded.at != NULL, &client);
+    policy_client_ip_text(&e->policy->settings, &client, e->client_text, sizeof(e->client_text));
+    e->facts.client_ip = slice_of(e->client_text);
+    return true;
+}
+
+/* Fill the facts; COMMANDS_OK or what to exit with. */
+static int take_request(struct explained *e, const struct explain_request *request)
+{
+    struct slice line = slice_of(request->request_line);
+    size_t space = slice_find(line, ' ');
+
+    if (space == 0 || space == line.len)
+        return complain("not a METHOD and a TARGET, as in 'GET /orders?id=1'", request->request_line);
+    for (size_t i = 0; i < request->header_count; i++)
+        if (!take_header(e, request->headers[i]))
+            return complain("not a header, as in 'x-user-id: 7'", request->headers[i]);
+    e->facts.method = slice_head(line, space);
+    e->facts.scheme = SLICE("http");
+    e->facts.header = find_header;
+    e->facts.request = e;
+    e->facts.now_s = (uint64_t)time(NULL);
+    e->facts.host = host_of(e, find_header(e, SLICE("host")));
+    if (!take_target(e, slice_trim(slice_skip(line, space))))
+        return complain("the path is malformed; it would be answered 400", request->request_line);
+    if (!take_client(e, request->client != NULL ? request->client : "127.0.0.1"))
+        return complain("not an IP address", request->client);
+    return COMMANDS_OK;
+}
+
+static const char *algorithm_name(enum policy_algorithm algorithm)
+{
+    static const char *const names[] = {"token_bucket", "sliding_window", "sliding_log", "fixed_window"};
+
+    return names[algorithm];
+}
+
+static void print_period(const struct policy_rate *rate, FILE *out)
+{
+    if (rate->period == POLICY_PERIOD_MONTH || rate->period == POLICY_PERIOD_YEAR)
+        fprintf(out, "%llu/%s", (unsigned long long)rate->count,
+                rate->period == POLICY_PERIOD_MONTH ? "month" : "year");
+    else
+        fprintf(out, "%llu per %g s", (unsigned long long)rate->count, (double)rate->period_us / 1e6);
+}
+
+static void print_limit(const struct limit_question *q, FILE *out)
+{
+    static const char *const missing_names[] = {"-", "skip", "deny", "shared"};
+    static const char *const failure_names[] = {"allow", "deny", "local"};
+    const struct policy_limit *limit = q->limit;
+
+    fprintf(out, "  limit   %s: %s, ", limit->name, algorithm_name(limit->algorithm));
+    print_period(&limit->rate, out);
+    if (limit->algorithm == POLICY_TOKEN_BUCKET)
+        fprintf(out, ", burst %llu", (unsigned long long)limit->burst);
+    fprintf(out, ", cost %llu%s\n", (unsigned long long)q->cost,
+            limit->mode == POLICY_SHADOW ? ", shadow (never denies)" : "");
+    if (q->is_missing)
+        fprintf(out, "          {%.*s} has no value: on_missing_key: %s\n", SLICE_ARGS(q->missing),
+                missing_names[limit->on_missing_key]);
+    if (q->store_key.at != NULL)
+        fprintf(out, "          key %.*s\n", SLICE_ARGS(q->store_key));
+    fprintf(out, "          on_store_failure: %s\n", failure_names[limit->on_store_failure]);
+}
+
+static void print_store_call(struct explained *e, const struct limit_question *asked, size_t count, FILE *out)
+{
+    struct slice *keys, *args;
+    size_t key_count, arg_count;
+
+    if (count == 0)
+        return;
+    arg_count = limit_script_args(asked, count, 1, SLICE("REQUEST-ID"), 1, &e->arena, &keys, &args, &key_count);
+    fprintf(out, "  store   EVALSHA limits %zu", key_count);
+    for (size_t i = 0; i < key_count; i++)
+        fprintf(out, " %.*s", SLICE_ARGS(keys[i]));
+    for (size_t i = 0; i < arg_count; i++)
+        fprintf(out, " %.*s", SLICE_ARGS(args[i]));
+    fputc('\n', out);
+}
+
+static bool is_asked(const struct limit_question *q)
+{
+    return !q->is_missing || q->limit->on_missing_key == POLICY_MISSING_SHARED;
+}
+
+static void print_limits(struct explained *e, const struct policy_route *route, FILE *out)
+{
+    struct limit_question *asked = arena_calloc(&e->arena, route->limit_count + 1, sizeof(*asked));
+    size_t asked_count = 0;
+
+    for (size_t i = 0; i < route->limit_count; i++) {
+        struct limit_question *q = &asked[asked_count];
+
+        limit_question(e->policy, route->limits[i], &e->facts, &e->arena, q);
+        print_limit(q, out);
+        if (is_asked(q))
+            asked_count++;
+        else if (route->limits[i]->on_missing_key == POLICY_MISSING_DENY) {
+            fputs("  answer  400 missing-key, without asking the store\n", out);
+            return;
+        }
+    }
+    print_store_call(e, asked, asked_count, out);
+    if (route->limit_count == 0)
+        fputs("  limits  none: the request passes\n", out);
+}
+
+static void print_route(struct explained *e, FILE *out)
+{
+    const struct policy_route *route = router_match(e->policy->router, &e->facts);
+
+    fprintf(out, "%.*s %.*s\n  client  %s\n", SLICE_ARGS(e->facts.method), SLICE_ARGS(e->facts.path),
+            e->client_text);
+    if (route == NULL) {
+        fprintf(out, "  route   none: %s\n",
+                e->policy->settings.on_no_route == POLICY_NO_ROUTE_FORWARD ? "forwarded without limits"
+                                                                          : "refused with 404");
+        return;
+    }
+    e->facts.route = slice_of(route->name);
+    fprintf(out, "  route   %s (%s:%u)\n", route->name, route->file, route->line);
+    for (size_t i = 0; i < e->facts.path_param_count; i++)
+        fprintf(out, "          {path.%.*s} = %.*s\n", SLICE_ARGS(route->path_param_names[i]),
+                SLICE_ARGS(e->facts.path_params[i]));
+    print_limits(e, route, out);
+}
+
+static struct policy *load(const struct explain_request *request)
+{
+    struct policy_problems problems;
+    struct policy *policy;
+
+    policy_problems_init(&problems);
+    policy = policy_load(request->paths, request->path_count, &problems);
+    if (policy == NULL)
+        policy_problems_print(&problems, stderr, isatty(2) == 1);
+    policy_problems_clear(&problems);
+    return policy;
+}
+
+int explain_run(const struct explain_request *request, FILE *out)
+{
+    struct explained e = {.policy = load(request)};
+    int code;
+
+    if (e.policy == NULL)
+        return COMMANDS_FAILED;
+    arena_init(&e.arena, NULL);
+    code = take_request(&e, request);
+    if (code == COMMANDS_OK)
+        print_route(&e, out);
+    arena_clear(&e.arena);
+    policy_unref(&e.policy);
+    return code;
+}

@@ -1,0 +1,389 @@
+#include "app/worker.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/arena.h"
+#include "base/log.h"
+#include "guard/guard.h"
+#include "http/http_conn.h"
+#include "http/upstream_pool.h"
+#include "net/listener.h"
+#include "net/loop.h"
+#include "net/stream.h"
+#include "serve/request.h"
+#include "store/store.h"
+
+#define WORKER_TAG 0x574f524bu /* "WORK" */
+#define LOG_FLUSH_MS 100
+#define LOG_MAX_BYTES (1u << 20)
+#define DRAIN_POLL_MS 10
+#define HEARTBEAT_MS 1000
+#define REFUSE_LINGER_MS 1000
+
+struct worker {
+    uint32_t tag;
+    unsigned index;
+    struct worker_shared *shared;
+    struct log_context log;
+    pthread_t thread;
+    bool is_started;
+    struct loop *loop;
+    struct listener *listener;
+    struct store *store;
+    struct http_server server;
+    struct serve_env env;
+    /* The pool's settings point into the snapshot it was made from. */
+    struct policy *pool_policy;
+    uint64_t log_dropped_count; /* already in the metric */
+    uint64_t drain_until_ms;
+    struct timer flush_timer, drain_timer, heartbeat_timer;
+    _Atomic uint64_t heartbeat_at_us;
+    struct loop_message drain_message, stopped_message;
+    uint32_t accepted_slot, refused_slot, dropped_slot, workers_slot;
+};
+
+struct policy_message {
+    struct loop_message message;
+    struct worker *worker;
+    struct policy *policy;
+};
+
+static void on_flush_timer(struct timer *timer)
+{
+    struct worker *w = CONTAINER_OF(timer, struct worker, flush_timer);
+    uint64_t dropped_count;
+
+    log_sink_flush(w->env.access_log);
+    dropped_count = log_sink_dropped(w->env.access_log);
+    metrics_add(w->env.shard, w->dropped_slot, (int64_t)(dropped_count - w->log_dropped_count));
+    w->log_dropped_count = dropped_count;
+    /* An idle worker sleeps: the next connection starts the timer again. */
+    if (w->server.connection_count > 0 || log_sink_pending_bytes(w->env.access_log) > 0)
+        timer_start(w->loop, timer, LOG_FLUSH_MS, on_flush_timer);
+}
+
+static void on_heartbeat(struct timer *timer)
+{
+    struct worker *w = CONTAINER_OF(timer, struct worker, heartbeat_timer);
+
+    atomic_store_explicit(&w->heartbeat_at_us, loop_clock_us(), memory_order_relaxed);
+    timer_start(w->loop, timer, HEARTBEAT_MS, on_heartbeat);
+}
+
+uint64_t worker_heartbeat_age_ms(const struct worker *w)
+{
+    CHECK_TAG(w, WORKER);
+    return (loop_clock_us() - atomic_load_explicit(&w->heartbeat_at_us, memory_order_relaxed)) / 1000;
+}
+
+static void on_refused_stream_end(void *owner, int error)
+{
+    UNUSED(owner);
+    UNUSED(error);
+}
+
+static void on_refused_stream_read(void *owner, struct slice data)
+{
+    UNUSED(owner);
+    UNUSED(data);
+}
+
+/* Full: say so at once, in a form that a client and its operator can read. */
+static void refuse_connection(struct worker *w, struct stream *stream)
+{
+    static const struct stream_events events = {.on_read = on_refused_stream_read,
+                                                .on_end = on_refused_stream_end};
+    static const struct slice answer = SLICE_INIT(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
+        "Content-Length: 110\r\nRetry-After: 1\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
+        "{\"type\":\"about:blank\",\"title\":\"Too many connections\",\"status\":503,"
+        "\"reason\":\"max-connections\",\"executed\":\"no\"}\n");
+
+    metrics_add(w->env.shard, w->refused_slot, 1);
+    log_warn(&w->log, "connection refused: max_connections reached",
+             LOG_UINT("max_connections", w->env.policy->settings.max_connections));
+    stream_adopt(stream, &events, w);
+    if (stream_write(stream, &answer, 1) == STREAM_DEAD) {
+        stream_abort(&stream);
+        return;
+    }
+    stream_close(&stream, REFUSE_LINGER_MS);
+}
+
+/* max_connections is for the process; each worker may hold its share of it, rounded up. */
+static uint64_t connection_share(const struct worker *w)
+{
+    uint64_t max = w->env.policy->settings.max_connections;
+
+    return (max + w->shared->worker_count - 1) / w->shared->worker_count;
+}
+
+static void on_accept(void *owner, struct stream *stream)
+{
+    struct worker *w = owner;
+
+    CHECK_TAG(w, WORKER);
+    metrics_add(w->env.shard, w->accepted_slot, 1);
+    if (w->server.connection_count >= connection_share(w)) {
+        refuse_connection(w, stream);
+        return;
+    }
+    if (w->env.access_log != NULL && !w->flush_timer.is_started)
+        timer_start(w->loop, &w->flush_timer, LOG_FLUSH_MS, on_flush_timer);
+    http_server_accept(&w->server, stream);
+}
+
+static void open_store(struct worker *w, const struct policy_settings *s)
+{
+    const struct store_settings settings = {
+        .url = s->store,
+        .timeout_ms = s->store_timeout_ms,
+        .connect_timeout_ms = s->store_connect_timeout_ms,
+        .max_pending = (uint32_t)s->store_max_pending,
+        .breaker_failures = (uint32_t)s->store_breaker_failures,
+        .breaker_open_ms = s->store_breaker_open_ms,
+        .key_prefix = s->store_key_prefix,
+    };
+
+    w->store = store_open(w->loop, &settings, w->shared->embedded, w->shared->metrics, w->env.shard,
+                          &w->log);
+}
+
+static void open_upstream(struct worker *w, struct policy *policy)
+{
+    const struct policy_settings *s = &policy->settings;
+    const struct upstream_settings settings = {
+        .name = s->upstream.name,
+        .host = s->upstream.host,
+        .port = s->upstream.port,
+        .tls = s->upstream.is_tls ? w->shared->upstream_tls : NULL,
+        .connect_timeout_ms = s->connect_timeout_ms,
+        .response_timeout_ms = s->response_timeout_ms,
+        .body_timeout_ms = s->response_body_timeout_ms,
+        .idle_timeout_ms = s->upstream_idle_timeout_ms,
+        .max_connections = (uint32_t)s->upstream_max_connections,
+        .max_waiting = (uint32_t)s->upstream_max_waiting,
+        .max_header_bytes = (uint32_t)s->max_header_bytes,
+        .max_header_count = (uint32_t)s->max_header_count,
+    };
+
+    w->pool_policy = policy_ref(policy);
+    w->env.upstream = upstream_pool_open(w->loop, &settings, w->shared->metrics, w->env.shard, &w->log);
+}
+
+static void find_slots(struct worker *w)
+{
+    struct metrics *m = w->shared->metrics;
+
+    w->accepted_slot = metrics_series0(m, METRIC_CLIENT_ACCEPTED);
+    w->refused_slot = metrics_series1(m, METRIC_CLIENT_REFUSED, "max-connections");
+    w->dropped_slot = metrics_series0(m, METRIC_ACCESS_LOG_DROPPED);
+    w->workers_slot = metrics_series0(m, METRIC_WORKERS);
+}
+
+static void open_server(struct worker *w)
+{
+    http_server_init(&w->server, w->loop, &request_events, &w->env);
+    w->server.settings = request_conn_settings(w->env.policy);
+    w->server.shard = w->env.shard;
+    w->server.active_slot = metrics_series1(w->shared->metrics, METRIC_CLIENT_CONNECTIONS, "active");
+    w->server.idle_slot = metrics_series1(w->shared->metrics, METRIC_CLIENT_CONNECTIONS, "idle");
+}
+
+static int open_listener(struct worker *w, const char *address)
+{
+    const struct listener_options options = {
+        .address = address, .fd = -1, .reuse_port = w->shared->worker_count > 1};
+
+    return listener_open(w->loop, &options, on_accept, w, &w->listener);
+}
+
+/* In the order of what needs what; close_parts undoes it in reverse. */
+static int open_parts(struct worker *w, struct policy *policy, const char *listen_address)
+{
+    int error = loop_open(&w->loop);
+
+    if (error != 0)
+        return error;
+    error = open_listener(w, listen_address);
+    if (error != 0) {
+        loop_close(&w->loop);
+        return error;
+    }
+    w->env.loop = w->loop;
+    w->env.policy = policy_ref(policy);
+    w->env.metrics = w->shared->metrics;
+    w->env.shard = metrics_shard(w->shared->metrics, w->index);
+    w->env.log = &w->log;
+    if (policy->settings.access_log != POLICY_LOG_OFF)
+        w->env.access_log = log_sink_open(1, LOG_MAX_BYTES);
+    find_slots(w);
+    open_store(w, &policy->settings);
+    w->env.guards = guard_worker_open(w->loop, w->store, w->env.shard, &w->log);
+    open_upstream(w, policy);
+    open_server(w);
+    metrics_set(w->env.shard, w->workers_slot, 1);
+    return 0;
+}
+
+static void close_parts(struct worker *w)
+{
+    timer_stop(w->loop, &w->flush_timer);
+    timer_stop(w->loop, &w->heartbeat_timer);
+    timer_stop(w->loop, &w->drain_timer);
+    if (w->listener != NULL)
+        listener_close(&w->listener);
+    http_server_close(&w->server);
+    upstream_pool_close(&w->env.upstream);
+    guard_worker_close(&w->env.guards);
+    store_close(&w->store);
+    metrics_set(w->env.shard, w->workers_slot, 0);
+    if (w->env.access_log != NULL)
+        log_sink_close(&w->env.access_log);
+    policy_unref(&w->env.policy);
+    policy_unref(&w->pool_policy);
+    loop_close(&w->loop);
+}
+
+int worker_open(struct worker_shared *shared, unsigned index, struct policy *policy,
+                const char *listen_address, struct worker **ret_worker)
+{
+    struct worker *w = mem_calloc(1, sizeof(*w));
+    int error;
+
+    w->tag = WORKER_TAG;
+    w->index = index;
+    w->shared = shared;
+    w->log = (struct log_context){NULL, LOG_UINT("worker", index)};
+    error = open_parts(w, policy, listen_address);
+    if (error != 0) {
+        free(w);
+        return error;
+    }
+    *ret_worker = w;
+    return 0;
+}
+
+uint16_t worker_port(const struct worker *w)
+{
+    CHECK_TAG(w, WORKER);
+    return listener_port(w->listener);
+}
+
+static void on_stopped_message(struct loop *loop, struct loop_message *message)
+{
+    struct worker *w = CONTAINER_OF(message, struct worker, stopped_message);
+
+    UNUSED(loop);
+    w->shared->on_stopped(w->shared->owner);
+}
+
+static void *worker_main(void *argument)
+{
+    struct worker *w = argument;
+
+    on_heartbeat(&w->heartbeat_timer);
+    loop_run(w->loop);
+    close_parts(w);
+    w->stopped_message.run = on_stopped_message;
+    loop_post(w->shared->main_loop, &w->stopped_message);
+    return NULL;
+}
+
+void worker_start(struct worker *w)
+{
+    CHECK_TAG(w, WORKER);
+    CHECK(!w->is_started);
+    atomic_store(&w->heartbeat_at_us, loop_clock_us());
+    CHECK(pthread_create(&w->thread, NULL, worker_main, w) == 0);
+    w->is_started = true;
+}
+
+static void on_drain_timer(struct timer *timer)
+{
+    struct worker *w = CONTAINER_OF(timer, struct worker, drain_timer);
+    uint64_t now_ms = loop_now_ms(w->loop);
+
+    if (w->server.connection_count == 0 && w->env.active_requests == 0) {
+        loop_stop(w->loop);
+        return;
+    }
+    if (now_ms >= w->drain_until_ms) {
+        log_warn(&w->log, "drain_timeout is over: cutting what still runs",
+                 LOG_UINT("connections", w->server.connection_count),
+                 LOG_UINT("requests", w->env.active_requests));
+        loop_stop(w->loop);
+        return;
+    }
+    timer_start(w->loop, timer, DRAIN_POLL_MS, on_drain_timer);
+}
+
+static void on_drain_message(struct loop *loop, struct loop_message *message)
+{
+    struct worker *w = CONTAINER_OF(message, struct worker, drain_message);
+
+    listener_close(&w->listener);
+    http_server_drain(&w->server);
+    w->drain_until_ms = loop_now_ms(loop) + w->env.policy->settings.drain_timeout_ms;
+    on_drain_timer(&w->drain_timer);
+}
+
+void worker_drain(struct worker *w)
+{
+    CHECK_TAG(w, WORKER);
+    w->drain_message.run = on_drain_message;
+    loop_post(w->loop, &w->drain_message);
+}
+
+static void on_policy_drop(struct loop *loop, struct loop_message *message)
+{
+    struct policy_message *m = CONTAINER_OF(message, struct policy_message, message);
+
+    UNUSED(loop);
+    policy_unref(&m->policy);
+    free(m);
+}
+
+static void on_policy_message(struct loop *loop, struct loop_message *message)
+{
+    struct policy_message *m = CONTAINER_OF(message, struct policy_message, message);
+    struct worker *w = m->worker;
+    struct policy *old = w->env.policy;
+    struct policy *old_pool_policy = w->pool_policy;
+
+    w->env.policy = TAKE(&m->policy);
+    w->server.settings = request_conn_settings(w->env.policy);
+    upstream_pool_close(&w->env.upstream);
+    open_upstream(w, w->env.policy);
+    policy_unref(&old_pool_policy);
+    policy_unref(&old);
+    free(m);
+    UNUSED(loop);
+}
+
+void worker_set_policy(struct worker *w, struct policy *policy)
+{
+    struct policy_message *m = mem_calloc(1, sizeof(*m));
+
+    CHECK_TAG(w, WORKER);
+    m->message.run = on_policy_message;
+    m->message.on_drop = on_policy_drop;
+    m->worker = w;
+    m->policy = policy_ref(policy);
+    loop_post(w->loop, &m->message);
+}
+
+void worker_close(struct worker **worker)
+{
+    struct worker *w = TAKE(worker);
+
+    CHECK_TAG(w, WORKER);
+    if (w->is_started)
+        CHECK(pthread_join(w->thread, NULL) == 0);
+    else
+        close_parts(w);
+    w->tag = 0;
+    free(w);
+}

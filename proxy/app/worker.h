@@ -1,0 +1,48 @@
+/* One worker: a thread with its own loop, store connection, pools, listener and metric shard. */
+#ifndef APP_WORKER_H
+#define APP_WORKER_H
+
+#include <stdint.h>
+
+#include "base/check.h"
+#include "base/metrics.h"
+#include "policy/policy.h"
+
+struct embedded;
+struct loop;
+struct tls_context;
+struct worker;
+
+/* What the workers of a process share; outlives them. */
+struct worker_shared {
+    struct metrics *metrics;
+    struct embedded *embedded;
+    struct tls_context *upstream_tls; /* NULL: the service speaks plain HTTP */
+    struct loop *main_loop;
+    /* On the main loop, once per worker, when its last request is over after worker_drain. */
+    void (*on_stopped)(void *owner);
+    void *owner;
+    unsigned worker_count;
+};
+
+/* Opens everything and binds listen_address (the policy's, with the port made definite); no thread
+ * runs yet.  index from 1.  Takes its own reference to policy.  0, or a libuv error code of the
+ * listener. */
+MUST_USE int worker_open(struct worker_shared *shared, unsigned index, struct policy *policy,
+                         const char *listen_address, struct worker **ret_worker);
+uint16_t worker_port(const struct worker *worker);
+void worker_start(struct worker *worker);
+
+/* From the main thread: accept no more, finish what runs within drain_timeout, then stop. */
+void worker_drain(struct worker *worker);
+
+/* From the main thread: new requests use policy from now on. */
+void worker_set_policy(struct worker *worker, struct policy *policy);
+
+/* Milliseconds since the loop last turned its heartbeat; any thread. */
+uint64_t worker_heartbeat_age_ms(const struct worker *worker);
+
+/* After on_stopped, or for a worker that was never started: join the thread and free all. */
+void worker_close(struct worker **worker);
+
+#endif
