@@ -23,7 +23,7 @@ enum pipeline_kind {
 struct pipeline_slot {
     struct store_call *call; /* NULL: nobody waits for the answer (any more) */
     uint64_t sent_at_ms;
-    uint64_t starts_at; /* how many bytes had been written to the connection before it */
+    uint64_t ends_at; /* how many bytes had been written to the connection with it */
     uint32_t payload_bytes;
     uint32_t part_count; /* of the whole command */
     uint16_t detail;     /* script, or step of the handshake */

@@ -6,8 +6,6 @@
 #include "store/resp.h"
 
 #define MAX_RESENDS 2u
-#define REFUSAL_LOG_MS 60000u
-#define REFUSAL_LOG_BYTES 200u
 
 void redis_calls_init(struct redis_calls *calls, handshake_script_getter *get_script,
                       redis_calls_done_cb *on_done, void *owner, const struct log_context *log)
@@ -111,7 +109,6 @@ bool redis_calls_send(struct redis_calls *calls, struct store_call *call, uint64
                                  .call = call,
                                  .detail = (uint16_t)call->script,
                                  .part_count = (uint32_t)(3 + call->key_count + call->arg_count),
-                                 .starts_at = calls->written_bytes,
                                  .sent_at_ms = now_ms};
     char *room = pipeline_reserve(&calls->pipeline, payload_room(call));
 
@@ -121,6 +118,7 @@ bool redis_calls_send(struct redis_calls *calls, struct store_call *call, uint64
     slot.payload_bytes = (uint32_t)encode_payload(call, room);
     if (!write_call(calls, &slot, false, slice_from(room, slot.payload_bytes)))
         return false;
+    slot.ends_at = calls->written_bytes;
     call->sequence = pipeline_push(&calls->pipeline, &slot);
     call->is_pending = true;
     call->is_resent = false;
@@ -144,11 +142,11 @@ static bool resend_first(struct redis_calls *calls, uint64_t now_ms)
     if (room == NULL)
         return false;
     memcpy(room, pipeline_first_payload(&calls->pipeline).at, slot.payload_bytes);
-    slot.starts_at = calls->written_bytes;
     slot.sent_at_ms = now_ms;
     slot.resend_count++;
     if (!write_call(calls, &slot, as_text, slice_from(room, slot.payload_bytes)))
         return false;
+    slot.ends_at = calls->written_bytes;
     sequence = pipeline_push(&calls->pipeline, &slot);
     slot.call->sequence = sequence;
     slot.call->is_resent = true;
@@ -160,22 +158,6 @@ static bool resend_first(struct redis_calls *calls, uint64_t now_ms)
 }
 
 /* --- ending --- */
-
-/* The first error, every other kind, and a reminder each minute. */
-static void log_refusal(struct redis_calls *calls, struct slice text, uint64_t now_ms)
-{
-    enum reply_error error = reply_error_class(text);
-
-    if (calls->refusal_at_ms != 0 && error == calls->refusal &&
-        now_ms - calls->refusal_at_ms < REFUSAL_LOG_MS)
-        return;
-    calls->refusal = error;
-    calls->refusal_at_ms = now_ms;
-    if (text.len > REFUSAL_LOG_BYTES)
-        text = slice_head(text, REFUSAL_LOG_BYTES);
-    log_error(calls->log, "store refuses calls", LOG_STR("reason", reply_error_text(error)),
-              LOG_SLICE("answer", text));
-}
 
 void redis_calls_take(struct redis_calls *calls, const struct reply *reply, uint64_t now_ms)
 {
@@ -192,7 +174,7 @@ void redis_calls_take(struct redis_calls *calls, const struct reply *reply, uint
     if (is_noscript) {
         finish_call(calls, slot.call, STORE_NOT_SENT, NULL);
     } else if (reply->type == REPLY_ERROR) {
-        log_refusal(calls, reply->text, now_ms);
+        refusal_note(&calls->refusal, reply->text, now_ms, calls->log);
         finish_call(calls, slot.call, STORE_REFUSED, NULL);
     } else {
         finish_call(calls, slot.call, STORE_OK, reply);
@@ -263,7 +245,7 @@ void redis_calls_fail(struct redis_calls *calls, uint64_t handed_bytes)
         pipeline_pop(&calls->pipeline);
         if (slot.call != NULL)
             finish_call(calls, slot.call,
-                        slot.starts_at < handed_bytes ? STORE_UNKNOWN : STORE_NOT_SENT, NULL);
+                        slot.ends_at <= handed_bytes ? STORE_UNKNOWN : STORE_NOT_SENT, NULL);
     }
     CHECK(list_is_empty(&calls->waiting));
 }

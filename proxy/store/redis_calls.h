@@ -4,8 +4,8 @@
  * Invariants.  A slot stays in the pipeline until its reply has come or the connection is lost, so
  * a late reply can only meet its own slot.  The waiting list holds exactly the calls that have not
  * ended, in the order of their deadlines; a call that is sent again keeps its place there.  A call
- * whose first byte is still in the stream when the connection is lost was not sent; of any other
- * nobody knows. */
+ * whose last byte is still in the stream when the connection is lost was not sent, for nobody runs
+ * half a command; of any other nobody knows. */
 #ifndef STORE_REDIS_CALLS_H
 #define STORE_REDIS_CALLS_H
 
@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "store/handshake.h"
 #include "store/pipeline.h"
+#include "store/refusal.h"
 #include "store/store_call.h"
 
 struct stream;
@@ -37,8 +38,7 @@ struct redis_calls {
     redis_calls_done_cb *on_done;
     void *owner;
     const struct log_context *log;
-    enum reply_error refusal; /* as logged last, at refusal_at_ms (0: never) */
-    uint64_t refusal_at_ms;
+    struct refusal refusal;
     bool is_calling_back;
 };
 
