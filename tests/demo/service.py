@@ -6,6 +6,8 @@
     POST /orders      one more order
     GET  /stock/SKU   how many there are; PUT /stock/SKU with a number sets it
     GET  /slow?ms=N   an answer after N milliseconds (default 500, at most 10000)
+    POST /login       always welcome
+    GET  /search?q=X  what in the shop has X in its name
     ANY  /echo        the request as the service saw it
 
     tests/demo/service.py [HOST:PORT]      port 0: any; the first line says which
@@ -91,7 +93,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = handle_any
 
     def on_index(self, _rest, _query, _body):
-        self.answer(200, {"shop": "demo", "try": ["/orders", "/stock/boat", "/slow?ms=500", "/echo"]})
+        self.answer(200, {"shop": "demo", "try": ["/orders", "/stock/boat", "/search?q=o", "/slow?ms=500", "/echo"]})
 
     def on_orders(self, _rest, _query, body):
         shop = self.server.shop
@@ -117,6 +119,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 shop.stock.pop(sku, None)
             count = shop.stock.get(sku)
         self.answer(200 if count is not None else 404, {"sku": sku, "count": count})
+
+    def on_login(self, _rest, _query, _body):
+        self.answer(200, {"welcome": self.headers.get("X-User-Id") or "stranger"})
+
+    def on_search(self, _rest, query, _body):
+        wanted = query.get("q", [""])[0]
+        shop = self.server.shop
+        with shop.lock:
+            self.answer(200, {"found": [sku for sku in shop.stock if wanted in sku]})
 
     def on_slow(self, _rest, query, _body):
         try:
