@@ -296,6 +296,7 @@ static enum step_next step_match(struct request *r)
     facts->scheme = stream_is_tls(http_conn_stream(r->conn)) ? SLICE("https") : SLICE("http");
     facts->host = head->host;
     facts->query = head->query.at != NULL ? head->query : SLICE("");
+    facts->client_ip = facts->route = SLICE_NONE;
     facts->path_param_count = 0;
     facts->header = find_header;
     facts->request = head;
