@@ -159,32 +159,42 @@ static void refuse(struct http_conn *conn, unsigned status, const char *reason, 
     http_conn_finish(conn);
 }
 
+void http_conn_tell_gone(struct http_conn *conn, enum http_gone why)
+{
+    void *exchange = conn->exchange;
+
+    conn->exchange = NULL;
+    http_conn_set_state(conn, HTTP_CONN_ENDED);
+    conn->server->events->on_gone(exchange, why);
+}
+
 struct gone_answer {
     unsigned status;
     const char *reason, *text;
 };
 
-/* The handler's exchange ends here, with an answer of ours if none has begun. */
+/* The exchange ends here, with an answer of ours if none has begun and somebody is there to read. */
 static void exchange_gone(struct http_conn *conn, enum http_gone why)
 {
     static const struct gone_answer answers[] = {
+        [HTTP_GONE_CLIENT] = {0, NULL, NULL},
         [HTTP_GONE_TIMEOUT] = {408, "body-timeout", "the request body made no progress"},
         [HTTP_GONE_MALFORMED] = {400, "malformed-framing", "the request body is not framed validly"},
         [HTTP_GONE_TOO_LARGE] = {413, "body-too-large", "the request body is too large"},
         [HTTP_GONE_SHUTDOWN] = {0, NULL, NULL},
     };
-    void *exchange = conn->exchange;
+    const struct gone_answer *answer = &answers[why];
+    bool answers_now = answer->status > 0 && !conn->head_sent && !conn->is_broken;
 
-    if (why == HTTP_GONE_CLIENT) {
+    if (answers_now)
+        http_conn_write_refusal(conn, answer->status, answer->reason, answer->text);
+    http_conn_tell_gone(conn, why);
+    if (why == HTTP_GONE_CLIENT)
         http_conn_close(conn, 0);
-    } else if (answers[why].status > 0 && !conn->head_sent && !conn->is_broken) {
-        http_conn_write_refusal(conn, answers[why].status, answers[why].reason, answers[why].text);
+    else if (answers_now)
         http_conn_finish(conn);
-    } else {
-        http_conn_cut(conn);
-    }
-    conn->exchange = NULL;
-    conn->server->events->on_gone(exchange, why);
+    else
+        http_conn_cut_stream(conn);
 }
 
 /* --- input, step by step: each answers whether there may be more to do --- */

@@ -32,7 +32,6 @@ static void on_write_timer(struct timer *timer)
 {
     struct http_conn *conn = CONTAINER_OF(timer, struct http_conn, write_timer);
     uint64_t progress;
-    void *exchange;
 
     CHECK_TAG(conn, HTTP_CONN);
     progress = progress_bytes(conn);
@@ -42,10 +41,9 @@ static void on_write_timer(struct timer *timer)
                     on_write_timer);
         return;
     }
-    exchange = conn->state == HTTP_CONN_EXCHANGE ? conn->exchange : NULL;
+    if (conn->state == HTTP_CONN_EXCHANGE)
+        http_conn_tell_gone(conn, HTTP_GONE_TIMEOUT);
     http_conn_abort(conn);
-    if (exchange != NULL)
-        conn->server->events->on_gone(exchange, HTTP_GONE_TIMEOUT);
 }
 
 enum stream_status http_conn_write(struct http_conn *conn, const struct slice *parts, size_t count)
@@ -180,17 +178,22 @@ void http_conn_send_end(struct http_conn *conn)
     http_conn_wake(conn);
 }
 
-void http_conn_cut(struct http_conn *conn)
+void http_conn_cut_stream(struct http_conn *conn)
 {
-    CHECK_TAG(conn, HTTP_CONN);
-    CHECK(conn->state == HTTP_CONN_EXCHANGE);
-    conn->exchange = NULL;
     /* An answer that is delimited by the end of the connection would look complete; any other is
      * visibly short, and what is already on its way may arrive. */
     if (conn->head_sent && conn->answer_body != HTTP_BODY_UNTIL_CLOSE)
         http_conn_finish(conn);
     else
         http_conn_abort(conn);
+}
+
+void http_conn_cut(struct http_conn *conn)
+{
+    CHECK_TAG(conn, HTTP_CONN);
+    CHECK(conn->state == HTTP_CONN_EXCHANGE);
+    conn->exchange = NULL;
+    http_conn_cut_stream(conn);
 }
 
 void http_conn_send_interim(struct http_conn *conn, const struct http_response *head)

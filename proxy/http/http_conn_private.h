@@ -75,6 +75,10 @@ void http_conn_close(struct http_conn *conn, uint64_t linger_ms);
 void http_conn_finish(struct http_conn *conn);
 /* The same with a reset. */
 void http_conn_abort(struct http_conn *conn);
+/* The exchange ends without the handler's doing: tell it; the connection must be ended next. */
+void http_conn_tell_gone(struct http_conn *conn, enum http_gone why);
+/* End the connection so that the client can tell that the answer is not complete. */
+void http_conn_cut_stream(struct http_conn *conn);
 void http_conn_start_timer(struct http_conn *conn, uint64_t delay_ms);
 /* Have the connection go on soon with what it holds, if it is not on the stack already. */
 void http_conn_wake(struct http_conn *conn);

@@ -29,11 +29,10 @@ void http_server_close(struct http_server *server)
     while ((node = list_first(&server->active)) != NULL ||
            (node = list_first(&server->idle)) != NULL) {
         struct http_conn *conn = CONTAINER_OF(node, struct http_conn, node);
-        void *exchange = conn->state == HTTP_CONN_EXCHANGE ? conn->exchange : NULL;
 
+        if (conn->state == HTTP_CONN_EXCHANGE)
+            http_conn_tell_gone(conn, HTTP_GONE_SHUTDOWN);
         http_conn_abort(conn);
-        if (exchange != NULL)
-            server->events->on_gone(exchange, HTTP_GONE_SHUTDOWN);
     }
     while ((node = list_first(&server->dead)) != NULL)
         http_conn_free(CONTAINER_OF(node, struct http_conn, node));

@@ -4,7 +4,12 @@
  *
  * An exchange that fails before any byte of the answer came on a connection that had been idle in
  * the pool is repeated once on a fresh connection by the pool itself, if its method is idempotent and
- * no body byte was sent (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1). */
+ * it has no body, or its body was not yet asked for by on_connected (RFC 9110 section 9.2.2, RFC 9112
+ * section 9.3.1).  on_connected comes once all the same.
+ *
+ * All callbacks come from the loop.  on_head, on_body and on_end of one read come one after the other
+ * without a return to the loop, so that what they write goes out together.  After on_end or on_fail
+ * the exchange is gone; its connection is free for upstream_begin already. */
 #ifndef HTTP_UPSTREAM_POOL_H
 #define HTTP_UPSTREAM_POOL_H
 
@@ -35,7 +40,8 @@ unsigned upstream_failure_status(enum upstream_failure failure);
 bool upstream_failure_was_sent(enum upstream_failure failure);
 
 struct upstream_events {
-    /* The head went to a connection.  A request with a body should start sending it now. */
+    /* The head went to a connection.  A request with a body should start sending it now.  The answer
+     * may begin, and even end, before the request does; then the connection is not used again. */
     void (*on_connected)(void *owner);
     void (*on_interim)(void *owner, const struct http_response *head); /* 1xx but 101 */
     /* The final head; slices live in the exchange's arena. */
@@ -74,7 +80,7 @@ struct upstream_exchange *upstream_begin(struct upstream_pool *pool, const struc
  * on_connected. */
 enum stream_status upstream_send_body(struct upstream_exchange *exchange, struct slice data);
 void upstream_send_end(struct upstream_exchange *exchange);
-/* Backpressure from the client. */
+/* Backpressure from the client.  Bytes already read (at most one read buffer) still come. */
 void upstream_read_stop(struct upstream_exchange *exchange);
 void upstream_read_start(struct upstream_exchange *exchange);
 /* Give up: the connection is closed (the service may still be at work).  *exchange becomes NULL. */
