@@ -78,7 +78,11 @@ static inline bool oracle_route_matches(const struct policy_route *route, const 
         return false;
     if (template[0] == '\0')
         return true;
-    return oracle_path_matches(template, path, found, found_count);
+    if (!oracle_path_matches(template, path, found, found_count))
+        return false;
+    for (size_t i = 0; i < *found_count; i++)
+        found[i].at = facts->path.at + (found[i].at - path);
+    return true;
 }
 
 static inline const struct policy_route *oracle_match(const struct policy_route *const *routes,
