@@ -500,7 +500,10 @@ void loop_run(struct loop *loop)
 bool loop_turn(struct loop *loop)
 {
     CHECK_TAG(loop, LOOP);
-    return uv_run(&loop->uv, UV_RUN_NOWAIT) != 0 || loop->open_count > 0 || loop->heap_count > 0 ||
+    uv_ref((uv_handle_t *)&loop->mail); /* uv_run() would not turn for timers and tasks alone */
+    uv_run(&loop->uv, UV_RUN_NOWAIT);
+    uv_unref((uv_handle_t *)&loop->mail);
+    return uv_loop_alive(&loop->uv) != 0 || loop->open_count > 0 || loop->heap_count > 0 ||
            has_work(loop);
 }
 
