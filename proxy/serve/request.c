@@ -12,7 +12,7 @@
 #include "policy/router.h"
 #include "serve/forward.h"
 #include "serve/peer.h"
-#include "serve/refusal.h"
+#include "serve/problem_json.h"
 #include "serve/relay.h"
 
 #define REQUEST_TAG 0x74737152u /* "Rqst" */
@@ -382,7 +382,7 @@ static enum step_next step_refuse(struct request *r)
     struct http_response head;
     struct slice body;
 
-    refusal_write(r->refusal, r->request_id, r->arena, &head, &body);
+    problem_json_write(r->refusal, r->request_id, r->arena, &head, &body);
     r->status = head.status;
     http_conn_send_head(r->conn, &head);
     http_conn_send_body(r->conn, body);

@@ -1,4 +1,4 @@
-#include "serve/refusal.h"
+#include "serve/problem_json.h"
 
 #include "base/log.h"
 #include "guard/digits.h"
@@ -68,7 +68,7 @@ static void add_field(struct http_fields *fields, enum http_field_id id, struct 
     fields->items[fields->count++] = (struct http_field){.name = name, .value = value, .id = id};
 }
 
-void refusal_write(const struct verdict *verdict, struct slice request_id, struct arena *arena,
+void problem_json_write(const struct verdict *verdict, struct slice request_id, struct arena *arena,
                    struct http_response *ret_head, struct slice *ret_body)
 {
     struct http_fields *fields = &ret_head->fields;
