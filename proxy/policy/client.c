@@ -56,7 +56,8 @@ bool policy_parse_ip(struct slice text, struct in6_addr *ret_address)
     }
     colon = slice_find(text, ':');
     if (colon < text.len && slice_find(text, '.') < colon)
-        return is_port(slice_skip(text, colon + 1)) && parse_plain(slice_head(text, colon), ret_address);
+        return is_port(slice_skip(text, colon + 1)) &&
+               parse_plain(slice_head(text, colon), ret_address);
     return parse_plain(text, ret_address);
 }
 

@@ -27,7 +27,9 @@ struct facts {
     /* The first field with this lower-case name, or at == NULL. */
     struct slice (*header)(const void *request, struct slice lowercase_name);
     const void *request;
-    uint64_t now_s; /* wall clock, only for the validity of JSON Web Tokens */
+    /* Wall clock, only for the validity of JSON Web Tokens; while it is 0, a token that expires
+     * counts as expired. */
+    uint64_t now_s;
     /* Where the first look at the request's token is remembered (in the arena it was rendered
      * with), so that it is verified once per request.  NULL: verified each time. */
     const struct jwt_claims **jwt_seen;

@@ -271,7 +271,8 @@ static bool names_audience(const json_t *audience, struct slice expected)
     return is_string(audience, expected);
 }
 
-/* Times may have fractions (RFC 7519, section 2, NumericDate); a claim of another type is refused. */
+/* Times may have fractions (RFC 7519, section 2, NumericDate); a claim of another type is refused.
+ */
 static enum jwt_status check_claims(const struct jwt_verifier *verifier, const json_t *claims,
                                     uint64_t now_s)
 {
@@ -281,7 +282,8 @@ static enum jwt_status check_claims(const struct jwt_verifier *verifier, const j
 
     if ((expiry != NULL && !json_is_number(expiry)) || (start != NULL && !json_is_number(start)))
         return JWT_MALFORMED;
-    if (expiry != NULL && now >= json_number_value(expiry) + leeway)
+    /* A time nobody filled in must not make tokens immortal. */
+    if (expiry != NULL && (now_s == 0 || now >= json_number_value(expiry) + leeway))
         return JWT_EXPIRED;
     if (start != NULL && now + leeway < json_number_value(start))
         return JWT_NOT_YET_VALID;
@@ -303,7 +305,8 @@ static struct slice claim_text(const json_t *value, struct arena *arena)
         return arena_printf(arena, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
     case JSON_REAL:
         /* 1.0 and 1 are the same number, so the same text. */
-        if (fabs(json_real_value(value)) < 9e15 && floor(json_real_value(value)) == json_real_value(value))
+        if (fabs(json_real_value(value)) < 9e15 &&
+            floor(json_real_value(value)) == json_real_value(value))
             return arena_printf(arena, "%lld", (long long)json_real_value(value));
         return arena_printf(arena, "%.17g", json_real_value(value));
     case JSON_TRUE:
@@ -325,7 +328,8 @@ static void copy_claims(json_t *object, struct jwt_claims *claims, struct arena 
     json_t *value;
 
     claims->items = items;
-    json_object_foreach(object, name, value) {
+    json_object_foreach(object, name, value)
+    {
         struct slice text = claim_text(value, arena);
 
         if (text.at != NULL)
@@ -353,7 +357,8 @@ static enum jwt_status read_token(const struct jwt_verifier *verifier, struct sl
     json_t *object;
 
     if (token.len > JWT_MAX_BYTES || !slice_split(&rest, '.', &header) ||
-        !slice_split(&rest, '.', &payload) || !slice_split(&rest, '.', &signature) || rest.at != NULL)
+        !slice_split(&rest, '.', &payload) || !slice_split(&rest, '.', &signature) ||
+        rest.at != NULL)
         return JWT_MALFORMED;
     status = check_header(verifier, header, arena);
     if (status != JWT_VALID)
@@ -378,7 +383,8 @@ const struct jwt_claims *jwt_read(const struct jwt_verifier *verifier, struct sl
     struct jwt_claims *claims = arena_calloc(arena, 1, sizeof(*claims));
     struct slice token = bearer_token(authorization);
 
-    claims->status = token.len == 0 ? JWT_ABSENT : read_token(verifier, token, now_s, arena, claims);
+    claims->status =
+        token.len == 0 ? JWT_ABSENT : read_token(verifier, token, now_s, arena, claims);
     return claims;
 }
 

@@ -2,8 +2,8 @@
  * one group for any host); each group has a tree of path segments.  A request walks the groups its
  * host belongs to, and in each tree every branch that fits, but leaves a branch at once when all
  * routes in it stand behind the best one found; so the first in file order wins, and what does not
- * fit costs nothing.  A walk visits a node at most once: its cost is bounded by the tree, not by the
- * request. */
+ * fit costs nothing.  A walk visits a node at most once: its cost is bounded by the tree, not by
+ * the request. */
 #include "policy/router.h"
 
 #include <ctype.h>
@@ -136,8 +136,8 @@ static struct node *literal_child(struct arena *arena, struct node *node, struct
 
     if (is_found)
         return node->literals[at].child;
-    node->literals =
-        grow(arena, node->literals, node->literal_count, &node->literal_cap, sizeof(*node->literals));
+    node->literals = grow(arena, node->literals, node->literal_count, &node->literal_cap,
+                          sizeof(*node->literals));
     memmove(&node->literals[at + 1], &node->literals[at],
             (node->literal_count - at) * sizeof(*node->literals));
     node->literals[at] = (struct literal_edge){.text = text, .child = node_make(arena)};

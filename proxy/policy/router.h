@@ -9,18 +9,19 @@
  *  - Literals are case-sensitive and must be written in normal form (router_check_path says how).
  *  - "*" is the target of "OPTIONS *" and nothing else.
  * Methods are case-sensitive; GET includes HEAD, so that HEAD is no way around a limit on GET.
- * Hosts are case-insensitive; "*.example.com" is every name below example.com, at any depth, but not
- * example.com itself.
+ * Hosts are case-insensitive; "*.example.com" is every name below example.com, at any depth, but
+ * not example.com itself.
  *
  * Path normalisation (after RFC 3986, section 6.2.2; the target itself goes upstream unchanged):
  *  - escapes of bytes that may stand in a path as they are (letters, digits, - . _ ~ and
  *    ! $ & ' ( ) * + , ; = : @) are decoded; RFC 3986 wants only the first group decoded, but most
- *    services decode both before they route, and a policy must not be evaded by writing "%40" for "@";
+ *    services decode both before they route, and a policy must not be evaded by writing "%40" for
+ * "@";
  *  - other escapes get upper-case digits; other printable bytes (" < > [ ] ^ ` { | }) are escaped;
  *  - "//" becomes "/", then dot segments are removed ("%2e" too);
  *  - "%2F" and "%5C" stay as they are and never separate segments; ";" is an ordinary byte.
- * Refused: a path that does not begin with '/' (but "*" alone is fine), an escape that is not two hex
- * digits, %00, a raw backslash, control or non-ASCII byte, '?' and '#'. */
+ * Refused: a path that does not begin with '/' (but "*" alone is fine), an escape that is not two
+ * hex digits, %00, a raw backslash, control or non-ASCII byte, '?' and '#'. */
 #ifndef POLICY_ROUTER_H
 #define POLICY_ROUTER_H
 
@@ -35,13 +36,13 @@
 MUST_USE bool router_normalise_path(struct arena *arena, struct slice path, struct slice *ret_path);
 
 /* Check a route's path template and list its parameters in order (ret_names: room for
- * FACTS_MAX_PATH_PARAMS; slices of template_text).  NULL, or what is wrong (in arena or static) with
- * *ret_error_offset into template_text. */
+ * FACTS_MAX_PATH_PARAMS; slices of template_text).  NULL, or what is wrong (in arena or static)
+ * with *ret_error_offset into template_text. */
 const char *router_check_path(struct arena *arena, struct slice template_text,
-                              struct slice *ret_names, size_t *ret_count,
-                              size_t *ret_error_offset);
+                              struct slice *ret_names, size_t *ret_count, size_t *ret_error_offset);
 
-/* The routes' paths have passed router_check_path and are in file order; they outlive the router. */
+/* The routes' paths have passed router_check_path and are in file order; they outlive the router.
+ */
 struct router *router_compile(struct arena *arena, const struct policy_route *const *routes,
                               size_t route_count);
 

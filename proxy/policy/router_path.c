@@ -17,14 +17,16 @@ enum byte_class {
 
 static const unsigned char classes[256] = {
     ['a' ... 'z'] = BYTE_PLAIN, ['A' ... 'Z'] = BYTE_PLAIN, ['0' ... '9'] = BYTE_PLAIN,
-    ['-'] = BYTE_PLAIN,   ['.'] = BYTE_PLAIN,   ['_'] = BYTE_PLAIN,   ['~'] = BYTE_PLAIN,
-    ['!'] = BYTE_PLAIN,   ['$'] = BYTE_PLAIN,   ['&'] = BYTE_PLAIN,   ['\''] = BYTE_PLAIN,
-    ['('] = BYTE_PLAIN,   [')'] = BYTE_PLAIN,   ['*'] = BYTE_PLAIN,   ['+'] = BYTE_PLAIN,
-    [','] = BYTE_PLAIN,   [';'] = BYTE_PLAIN,   ['='] = BYTE_PLAIN,   [':'] = BYTE_PLAIN,
-    ['@'] = BYTE_PLAIN,   ['"'] = BYTE_ESCAPED, ['<'] = BYTE_ESCAPED, ['>'] = BYTE_ESCAPED,
-    ['['] = BYTE_ESCAPED, [']'] = BYTE_ESCAPED, ['^'] = BYTE_ESCAPED, ['`'] = BYTE_ESCAPED,
-    ['{'] = BYTE_ESCAPED, ['|'] = BYTE_ESCAPED, ['}'] = BYTE_ESCAPED, ['/'] = BYTE_SLASH,
-    ['%'] = BYTE_PERCENT,
+    ['-'] = BYTE_PLAIN,         ['.'] = BYTE_PLAIN,         ['_'] = BYTE_PLAIN,
+    ['~'] = BYTE_PLAIN,         ['!'] = BYTE_PLAIN,         ['$'] = BYTE_PLAIN,
+    ['&'] = BYTE_PLAIN,         ['\''] = BYTE_PLAIN,        ['('] = BYTE_PLAIN,
+    [')'] = BYTE_PLAIN,         ['*'] = BYTE_PLAIN,         ['+'] = BYTE_PLAIN,
+    [','] = BYTE_PLAIN,         [';'] = BYTE_PLAIN,         ['='] = BYTE_PLAIN,
+    [':'] = BYTE_PLAIN,         ['@'] = BYTE_PLAIN,         ['"'] = BYTE_ESCAPED,
+    ['<'] = BYTE_ESCAPED,       ['>'] = BYTE_ESCAPED,       ['['] = BYTE_ESCAPED,
+    [']'] = BYTE_ESCAPED,       ['^'] = BYTE_ESCAPED,       ['`'] = BYTE_ESCAPED,
+    ['{'] = BYTE_ESCAPED,       ['|'] = BYTE_ESCAPED,       ['}'] = BYTE_ESCAPED,
+    ['/'] = BYTE_SLASH,         ['%'] = BYTE_PERCENT,
 };
 
 static enum byte_class class_of(char c)
@@ -58,8 +60,8 @@ static bool is_normal_escape(struct slice path, size_t at)
 {
     int byte = escape_at(path, at);
 
-    return byte > 0 && class_of((char)byte) != BYTE_PLAIN && !islower((unsigned char)path.at[at + 1]) &&
-           !islower((unsigned char)path.at[at + 2]);
+    return byte > 0 && class_of((char)byte) != BYTE_PLAIN &&
+           !islower((unsigned char)path.at[at + 1]) && !islower((unsigned char)path.at[at + 2]);
 }
 
 /* Does "//", "/./" or "/../" (or its like at the end) begin at this slash? */
@@ -147,8 +149,7 @@ bool router_normalise_path(struct arena *arena, struct slice path, struct slice 
     size_t room = path.len, len;
     char *out;
 
-    if (slice_equal(path, SLICE("*")) ||
-        (path.len > 0 && path.at[0] == '/' && is_normal(path))) {
+    if (slice_equal(path, SLICE("*")) || (path.len > 0 && path.at[0] == '/' && is_normal(path))) {
         *ret_path = path;
         return true;
     }
@@ -184,8 +185,9 @@ static const char *parse_literal_byte(struct parser *p)
     switch (class_of(c)) {
     case BYTE_PLAIN:
         if (c == '*')
-            return FAIL(p, p->at, "\"*\" is no wildcard in a path: write {name} for one segment, "
-                                  "{rest...} for the rest");
+            return FAIL(p, p->at,
+                        "\"*\" is no wildcard in a path: write {name} for one segment, "
+                        "{rest...} for the rest");
         p->at++;
         return NULL;
     case BYTE_PERCENT:
@@ -212,7 +214,8 @@ static const char *parse_literal_byte(struct parser *p)
         UNREACHED();
     }
     write_escape(byte, escape);
-    return FAIL(p, p->at, "byte 0x%02x cannot stand in a path: write \"%s\"", (unsigned)byte, escape);
+    return FAIL(p, p->at, "byte 0x%02x cannot stand in a path: write \"%s\"", (unsigned)byte,
+                escape);
 }
 
 static bool is_identifier(struct slice name)
@@ -220,7 +223,8 @@ static bool is_identifier(struct slice name)
     for (size_t i = 0; i < name.len; i++) {
         char c = name.at[i];
 
-        if (!isalpha((unsigned char)c) && c != '_' && (i == 0 || (!isdigit((unsigned char)c) && c != '-')))
+        if (!isalpha((unsigned char)c) && c != '_' &&
+            (i == 0 || (!isdigit((unsigned char)c) && c != '-')))
             return false;
     }
     return name.len > 0;
@@ -243,8 +247,9 @@ static const char *parse_param(struct parser *p, struct router_segment *segment)
         name.len -= 3;
     }
     if (!is_identifier(name))
-        return FAIL(p, p->at + 1, "a parameter's name is letters, digits, \"_\" and \"-\", and does "
-                                  "not begin with a digit");
+        return FAIL(p, p->at + 1,
+                    "a parameter's name is letters, digits, \"_\" and \"-\", and does "
+                    "not begin with a digit");
     segment->name = name;
     p->at += close + 2;
     return NULL;
@@ -278,7 +283,8 @@ static const char *parse_segment(struct parser *p, struct router_segment *ret_se
         if (slice_equal(segment.prefix, SLICE(".")) || slice_equal(segment.prefix, SLICE("..")))
             return FAIL(p, start, "requests are matched without dot segments");
         if (segment.prefix.len == 0 && p->at < p->text.len)
-            return FAIL(p, start, "requests are matched with single slashes: write \"/\" for \"//\"");
+            return FAIL(p, start,
+                        "requests are matched with single slashes: write \"/\" for \"//\"");
     }
     if (segment.kind == ROUTER_REST && (segment.prefix.len > 0 || segment.suffix.len > 0))
         return FAIL(p, start, "{%.*s...} must be a whole segment", SLICE_ARGS(segment.name));

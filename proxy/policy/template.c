@@ -3,10 +3,10 @@
  * the text in one go.
  *
  * Why rendering is injective: a value, as written, never holds a byte of ":{}|" (client.ip: of
- * "{}|").  One variable is the pivot.  Each variable before it is followed by a literal that holds a
- * byte its value cannot hold, so a reader knows from the left where it ends; each one behind it is
- * preceded by such a literal, so a reader knows from the right where it begins; the pivot is what is
- * left.  separate() puts in a "|" where the literal alone does not do it. */
+ * "{}|").  One variable is the pivot.  Each variable before it is followed by a literal that holds
+ * a byte its value cannot hold, so a reader knows from the left where it ends; each one behind it
+ * is preceded by such a literal, so a reader knows from the right where it begins; the pivot is
+ * what is left.  separate() puts in a "|" where the literal alone does not do it. */
 #include "policy/template.h"
 
 #include <ctype.h>
@@ -38,8 +38,7 @@ static const struct variable {
 } variables[PART_KIND_COUNT] = {
 #define VARIABLE_ROW(kind, word, takes_name, can_miss)                                             \
     [PART_##kind] = {SLICE_INIT(word), takes_name, can_miss},
-    VARIABLES(VARIABLE_ROW)
-};
+    VARIABLES(VARIABLE_ROW)};
 
 #define SEPARATOR '|'
 
@@ -79,9 +78,8 @@ static void end_literal(struct compiler *c)
 
     if (c->literal_len == 0)
         return;
-    t->parts[t->part_count++] =
-        (struct part){.kind = PART_LITERAL,
-                      .text = arena_copy(c->arena, slice_from(c->literal, c->literal_len))};
+    t->parts[t->part_count++] = (struct part){
+        .kind = PART_LITERAL, .text = arena_copy(c->arena, slice_from(c->literal, c->literal_len))};
     c->literal_len = 0;
 }
 
@@ -136,8 +134,8 @@ static bool fail_unknown(struct compiler *c, struct slice text, size_t where)
         else if (slice_equal(guess, variables[i].word) && tail.len == 0)
             tail = SLICE(".NAME");
     }
-    return FAIL(c, where, "unknown variable \"%.*s\" (did you mean \"%.*s%.*s\"?)", SLICE_ARGS(text),
-                SLICE_ARGS(guess), SLICE_ARGS(tail));
+    return FAIL(c, where, "unknown variable \"%.*s\" (did you mean \"%.*s%.*s\"?)",
+                SLICE_ARGS(text), SLICE_ARGS(guess), SLICE_ARGS(tail));
 }
 
 static bool fail_unknown_param(struct compiler *c, struct slice name, size_t where)
@@ -148,14 +146,15 @@ static bool fail_unknown_param(struct compiler *c, struct slice name, size_t whe
     size_t len = 0;
 
     if (c->path_param_count == 0)
-        return FAIL(c, where, "the route's path has no {%.*s}: it has no parameters", shown, name.at);
+        return FAIL(c, where, "the route's path has no {%.*s}: it has no parameters", shown,
+                    name.at);
     for (size_t i = 0; i < c->path_param_count && len < sizeof(list); i++)
         len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%.*s", i > 0 ? ", " : "",
                                 SLICE_ARGS(c->path_param_names[i]));
     if (guess.at == NULL)
         return FAIL(c, where, "the route's path has no {%.*s}; it has: %s", shown, name.at, list);
-    return FAIL(c, where, "the route's path has no {%.*s} (did you mean \"%.*s\"?); it has: %s", shown,
-                name.at, SLICE_ARGS(guess), list);
+    return FAIL(c, where, "the route's path has no {%.*s} (did you mean \"%.*s\"?); it has: %s",
+                shown, name.at, SLICE_ARGS(guess), list);
 }
 
 /* What stands behind the dot. */
@@ -164,16 +163,20 @@ static bool compile_name(struct compiler *c, struct part *part, struct slice nam
     struct slice word = variables[part->kind].word;
 
     if (name.len == 0)
-        return FAIL(c, where, "\"%.*s\" needs a name: {%.*s.NAME}", SLICE_ARGS(word), SLICE_ARGS(word));
+        return FAIL(c, where, "\"%.*s\" needs a name: {%.*s.NAME}", SLICE_ARGS(word),
+                    SLICE_ARGS(word));
     for (size_t i = 0; i < name.len; i++) {
         if (!is_name_byte(part->kind, name.at[i]))
             return FAIL(c, where + i, "byte 0x%02x cannot stand in the name of a %.*s",
                         (unsigned char)name.at[i], SLICE_ARGS(word));
     }
-    part->name = part->kind == PART_HEADER ? lower_copy(c->arena, name) : arena_copy(c->arena, name);
+    part->name =
+        part->kind == PART_HEADER ? lower_copy(c->arena, name) : arena_copy(c->arena, name);
     if (part->kind == PART_JWT && c->template->jwt == NULL)
-        return FAIL(c, where - word.len - 1, "{jwt.%.*s} needs a \"jwt\" section that says how tokens "
-                    "are verified", (int)(name.len < 40 ? name.len : 40), name.at);
+        return FAIL(c, where - word.len - 1,
+                    "{jwt.%.*s} needs a \"jwt\" section that says how tokens "
+                    "are verified",
+                    (int)(name.len < 40 ? name.len : 40), name.at);
     if (part->kind != PART_PATH)
         return true;
     while (part->param_index < c->path_param_count &&
@@ -285,7 +288,8 @@ static void separate(struct arena *arena, struct template *t)
     t->parts = arena_calloc(arena, 2 * old_count, sizeof(*t->parts));
     t->part_count = t->max_bytes = 0;
     for (size_t i = 0; i < old_count; i++) {
-        struct slice before = i > 0 && old[i - 1].kind == PART_LITERAL ? old[i - 1].text : SLICE_NONE;
+        struct slice before =
+            i > 0 && old[i - 1].kind == PART_LITERAL ? old[i - 1].text : SLICE_NONE;
         struct slice after =
             i + 1 < old_count && old[i + 1].kind == PART_LITERAL ? old[i + 1].text : SLICE_NONE;
         bool is_variable = old[i].kind != PART_LITERAL;
@@ -303,8 +307,11 @@ struct template *template_compile(struct arena *arena, struct slice text,
                                   const struct jwt_verifier *jwt, struct template_error *ret_error)
 {
     struct template *t = arena_calloc(arena, 1, sizeof(*t));
-    struct compiler c = {.arena = arena, .template = t, .path_param_names = path_param_names,
-                         .path_param_count = path_param_count, .error = ret_error};
+    struct compiler c = {.arena = arena,
+                         .template = t,
+                         .path_param_names = path_param_names,
+                         .path_param_count = path_param_count,
+                         .error = ret_error};
     bool is_good = true;
 
     if (text.len == 0)

@@ -70,7 +70,8 @@ struct slice value_from_query(struct slice query, struct slice name, struct aren
         size_t equals = slice_find(pair, '=');
 
         if (pair.len > 0 && query_name_is(slice_head(pair, equals), name))
-            return equals < pair.len ? decode_query(slice_skip(pair, equals + 1), arena) : SLICE("");
+            return equals < pair.len ? decode_query(slice_skip(pair, equals + 1), arena)
+                                     : SLICE("");
     }
     return SLICE_NONE;
 }

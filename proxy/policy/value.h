@@ -9,8 +9,8 @@
 /* Each gives at == NULL when there is no such value; an empty one has at != NULL and len 0.
  * Memory comes from arena only when something had to be decoded. */
 
-/* The first pair of query whose decoded name is name; the value decoded.  A "%" that is not followed
- * by two hex digits stands for itself. */
+/* The first pair of query whose decoded name is name; the value decoded.  A "%" that is not
+ * followed by two hex digits stands for itself. */
 struct slice value_from_query(struct slice query, struct slice name, struct arena *arena);
 
 /* The first pair of that exact name (RFC 6265, section 4.2.1); quotes stay. */

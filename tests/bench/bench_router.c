@@ -1,5 +1,5 @@
-/* What matching costs as routes grow, and what normalising and rendering cost: ns per call, the best
- * of five rounds.
+/* What matching costs as routes grow, and what normalising and rendering cost: ns per call, the
+ * best of five rounds.
  *
  *     make build/bench_router && build/bench_router */
 #include <stdio.h>
@@ -124,8 +124,10 @@ static struct slice user_header(const void *request, struct slice name)
 
 static void bench_render(const char *text)
 {
-    struct facts facts = {.client_ip = SLICE("192.0.2.17"), .header = user_header,
-                          .path_params = {SLICE_INIT("1234567")}, .path_param_count = 1};
+    struct facts facts = {.client_ip = SLICE("192.0.2.17"),
+                          .header = user_header,
+                          .path_params = {SLICE_INIT("1234567")},
+                          .path_param_count = 1};
     struct slice id = SLICE("id"), value, missing;
     struct arena_pool pool;
     struct arena lasting;

@@ -18,8 +18,10 @@ static bool read_route(struct arena *arena, struct slice line, struct said *said
     struct slice names[FACTS_MAX_PATH_PARAMS], host;
     size_t name_count, offset = 0;
 
-    *said = (struct said){.route = {.methods = &said->method, .method_count = 1, .hosts = &said->host}};
-    if (!slice_split(&line, ' ', &said->method) || !slice_split(&line, ' ', &host) || line.at == NULL)
+    *said =
+        (struct said){.route = {.methods = &said->method, .method_count = 1, .hosts = &said->host}};
+    if (!slice_split(&line, ' ', &said->method) || !slice_split(&line, ' ', &host) ||
+        line.at == NULL)
         return false;
     said->host = arena_copy(arena, host);
     said->route.host_count = !slice_equal(host, SLICE("-"));
@@ -33,8 +35,8 @@ static bool read_route(struct arena *arena, struct slice line, struct said *said
            (host.at[0] != '*' || (host.len > 2 && host.at[1] == '.'));
 }
 
-static void compare(const struct router *router, const struct policy_route *const *routes, size_t count,
-                    struct facts *facts)
+static void compare(const struct router *router, const struct policy_route *const *routes,
+                    size_t count, struct facts *facts)
 {
     struct slice found[FACTS_MAX_PATH_PARAMS + 1];
     size_t found_count = 0;

@@ -1,5 +1,5 @@
-/* First line: a template.  The next lines: values of the fields a and b and all others, then the same
- * for a second request.  Different values must give different keys. */
+/* First line: a template.  The next lines: values of the fields a and b and all others, then the
+ * same for a second request.  Different values must give different keys. */
 #include <stdint.h>
 
 #include "policy/template.h"
@@ -10,17 +10,23 @@ static struct slice find_header(const void *request, struct slice name)
 {
     const struct slice *values = request;
 
-    return slice_equal(name, SLICE("a")) ? values[0] : values[slice_equal(name, SLICE("b")) ? 1 : 2];
+    return slice_equal(name, SLICE("a")) ? values[0]
+                                         : values[slice_equal(name, SLICE("b")) ? 1 : 2];
 }
 
 static struct slice render(const struct template *template, const struct slice *values,
                            struct arena *arena)
 {
-    struct facts facts = {.query = values[2], .path_params = {values[0]}, .path_param_count = 1,
-                          .client_ip = SLICE("2001:db8::/64"), .header = find_header, .request = values};
+    struct facts facts = {.query = values[2],
+                          .path_params = {values[0]},
+                          .path_param_count = 1,
+                          .client_ip = SLICE("2001:db8::/64"),
+                          .header = find_header,
+                          .request = values};
     struct slice value, missing;
 
-    return template_render(template, &facts, arena, &value, &missing) == TEMPLATE_OK ? value : SLICE_NONE;
+    return template_render(template, &facts, arena, &value, &missing) == TEMPLATE_OK ? value
+                                                                                     : SLICE_NONE;
 }
 
 static bool names(struct slice text, const char *variable)

@@ -23,7 +23,8 @@ static inline bool oracle_path_matches(const char *template, const char *path, s
     if (*template == '\0')
         return *path == '\0';
     if (*template != '{')
-        return *template == *path && oracle_path_matches(template + 1, path + 1, found, found_count);
+        return *template == *path &&
+               oracle_path_matches(template + 1, path + 1, found, found_count);
     close = strchr(template, '}');
     if (close[-1] == '.') {
         found[(*found_count)++] = slice_of(path);
@@ -180,7 +181,8 @@ static inline bool oracle_normalise(struct slice path, char *out)
         unsigned byte;
 
         if (sscanf(text + len, "%%%2X", &byte) == 1 &&
-            (isalnum((int)byte) || (byte < 128 && strchr("-._~!$&'()*+,;=:@", (int)byte) != NULL))) {
+            (isalnum((int)byte) ||
+             (byte < 128 && strchr("-._~!$&'()*+,;=:@", (int)byte) != NULL))) {
             char plain[2] = {(char)byte, '\0'};
 
             memmove(text + len + 1, text + len + 3, strlen(text + len + 3) + 1);

@@ -66,7 +66,8 @@ static void append_base64url(char *out, const void *bytes, size_t len)
         *at = *at == '+' ? '-' : *at == '/' ? '_' : *at == '=' ? '\0' : *at;
 }
 
-static size_t sign(enum jwt_algorithm algorithm, EVP_PKEY *key, const char *text, unsigned char *out)
+static size_t sign(enum jwt_algorithm algorithm, EVP_PKEY *key, const char *text,
+                   unsigned char *out)
 {
     EVP_MD_CTX *ctx;
     unsigned char der[512];
@@ -74,8 +75,8 @@ static size_t sign(enum jwt_algorithm algorithm, EVP_PKEY *key, const char *text
     unsigned mac_len;
 
     if (algorithm == JWT_HS256) {
-        HMAC(EVP_sha256(), secret, (int)strlen(secret), (const unsigned char *)text, strlen(text), out,
-             &mac_len);
+        HMAC(EVP_sha256(), secret, (int)strlen(secret), (const unsigned char *)text, strlen(text),
+             out, &mac_len);
         return mac_len;
     }
     ctx = EVP_MD_CTX_new();
@@ -113,7 +114,8 @@ static void make_token(char *out, enum jwt_algorithm algorithm, EVP_PKEY *key, c
 
 static struct jwt_verifier *open_hs256(void)
 {
-    struct jwt_settings settings = {.verify = true, .algorithm = JWT_HS256, .secret = slice_of(secret)};
+    struct jwt_settings settings = {
+        .verify = true, .algorithm = JWT_HS256, .secret = slice_of(secret)};
     struct jwt_verifier *verifier;
 
     assert_null(jwt_verifier_open(&settings, &verifier));
@@ -141,15 +143,16 @@ static enum jwt_status status_of(const struct jwt_verifier *verifier, const char
 static void the_example_of_the_rfc_is_valid_until_it_expires(void **state)
 {
     static const unsigned char key[] = {
-        3,   35,  53,  75,  43,  15,  165, 188, 131, 126, 6,   101, 119, 123, 166, 143,
-        90,  179, 40,  230, 240, 84,  201, 40,  169, 15,  132, 178, 210, 80,  46,  191,
-        211, 251, 90,  146, 210, 6,   71,  239, 150, 138, 180, 195, 119, 98,  61,  34,
-        61,  46,  33,  114, 5,   46,  79,  8,   192, 205, 154, 245, 103, 208, 128, 163};
-    struct slice token = SLICE(
-        "Bearer eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9."
-        "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ."
-        "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
-    struct jwt_settings settings = {.verify = true, .algorithm = JWT_HS256,
+        3,   35,  53, 75,  43,  15, 165, 188, 131, 126, 6,   101, 119, 123, 166, 143,
+        90,  179, 40, 230, 240, 84, 201, 40,  169, 15,  132, 178, 210, 80,  46,  191,
+        211, 251, 90, 146, 210, 6,  71,  239, 150, 138, 180, 195, 119, 98,  61,  34,
+        61,  46,  33, 114, 5,   46, 79,  8,   192, 205, 154, 245, 103, 208, 128, 163};
+    struct slice token = SLICE("Bearer eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9."
+                               "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGx"
+                               "lLmNvbS9pc19yb290Ijp0cnVlfQ."
+                               "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
+    struct jwt_settings settings = {.verify = true,
+                                    .algorithm = JWT_HS256,
                                     .secret = slice_from((const char *)key, sizeof(key))};
     struct jwt_verifier *verifier;
     const struct jwt_claims *claims;
@@ -164,6 +167,7 @@ static void the_example_of_the_rfc_is_valid_until_it_expires(void **state)
     assert_slice_equal(jwt_claim_find(claims, SLICE("exp")), SLICE("1300819380"));
     assert_slice_equal(jwt_claim_find(claims, SLICE("http://example.com/is_root")), SLICE("true"));
     assert_int_equal(jwt_read(verifier, token, 1300819380, &arena)->status, JWT_EXPIRED);
+    assert_int_equal(jwt_read(verifier, token, 0, &arena)->status, JWT_EXPIRED);
     arena_clear(&arena);
     jwt_verifier_close(&verifier);
     assert_null(verifier);
@@ -173,9 +177,11 @@ static void claims_become_text(void **state)
 {
     static const struct {
         const char *name, *text; /* NULL: missing */
-    } expected[] = {{"s", "seven"}, {"empty", ""}, {"n", "-7"}, {"big", "9007199254740993"},
-                    {"whole", "7"}, {"huge", "1e+18"}, {"real", "0.5"}, {"yes", "true"}, {"no", "false"},
-                    {"null", NULL}, {"list", NULL}, {"map", NULL}, {"none", NULL}, {"S", NULL}};
+    } expected[] = {
+        {"s", "seven"},  {"empty", ""},     {"n", "-7"},     {"big", "9007199254740993"},
+        {"whole", "7"},  {"huge", "1e+18"}, {"real", "0.5"}, {"yes", "true"},
+        {"no", "false"}, {"null", NULL},    {"list", NULL},  {"map", NULL},
+        {"none", NULL},  {"S", NULL}};
     struct jwt_verifier *verifier = open_hs256();
     const struct jwt_claims *claims;
     char token[MAX_TOKEN];
@@ -183,9 +189,11 @@ static void claims_become_text(void **state)
 
     UNUSED(state);
     arena_init(&arena, NULL);
-    make_token(token, JWT_HS256, NULL, HS256_HEADER,
-               "{\"s\":\"seven\",\"empty\":\"\",\"n\":-7,\"big\":9007199254740993,\"whole\":7.0,\"huge\":1e18,"
-               "\"real\":0.5,\"yes\":true,\"no\":false,\"null\":null,\"list\":[1],\"map\":{\"s\":1}}");
+    make_token(
+        token, JWT_HS256, NULL, HS256_HEADER,
+        "{\"s\":\"seven\",\"empty\":\"\",\"n\":-7,\"big\":9007199254740993,\"whole\":7.0,\"huge\":"
+        "1e18,"
+        "\"real\":0.5,\"yes\":true,\"no\":false,\"null\":null,\"list\":[1],\"map\":{\"s\":1}}");
     claims = jwt_read(verifier, slice_of(token), NOW_S, &arena);
     assert_int_equal(claims->status, JWT_VALID);
     for (size_t i = 0; i < COUNT_OF(expected); i++) {
@@ -353,8 +361,11 @@ static void a_signature_of_zeros_is_refused(void **state)
 
 static void issuer_audience_and_leeway_are_checked(void **state)
 {
-    struct jwt_settings settings = {.verify = true, .secret = slice_of(secret), .issuer = SLICE("me"),
-                                    .audience = SLICE("shop"), .leeway_s = 60};
+    struct jwt_settings settings = {.verify = true,
+                                    .secret = slice_of(secret),
+                                    .issuer = SLICE("me"),
+                                    .audience = SLICE("shop"),
+                                    .leeway_s = 60};
     static const struct {
         const char *payload;
         enum jwt_status status;
@@ -404,8 +415,11 @@ static void without_verification_only_the_signature_is_free(void **state)
 static void unfit_keys_are_refused_at_once(void **state)
 {
     char small[2048], p384[2048], rsa[2048], ec[2048];
-    struct slice pems[] = {SLICE_NONE, SLICE("nonsense"), pem_of(keys.small_rsa, small, sizeof(small)),
-                           pem_of(keys.p384, p384, sizeof(p384)), pem_of(keys.rsa, rsa, sizeof(rsa)),
+    struct slice pems[] = {SLICE_NONE,
+                           SLICE("nonsense"),
+                           pem_of(keys.small_rsa, small, sizeof(small)),
+                           pem_of(keys.p384, p384, sizeof(p384)),
+                           pem_of(keys.rsa, rsa, sizeof(rsa)),
                            pem_of(keys.ec, ec, sizeof(ec))};
     const struct {
         struct jwt_settings settings;
@@ -415,7 +429,8 @@ static void unfit_keys_are_refused_at_once(void **state)
          "HS256 needs a secret of at least 32 bytes"},
         {{.verify = true, .algorithm = JWT_HS256}, "HS256 needs a secret of at least 32 bytes"},
         {{.verify = true, .algorithm = JWT_RS256}, "RS256 and ES256 need a public key"},
-        {{.verify = true, .algorithm = JWT_RS256, .public_key_pem = pems[1]}, "the public key is not PEM "
+        {{.verify = true, .algorithm = JWT_RS256, .public_key_pem = pems[1]},
+         "the public key is not PEM "
          "(it begins with \"-----BEGIN PUBLIC KEY-----\")"},
         {{.verify = true, .algorithm = JWT_RS256, .public_key_pem = pems[2]},
          "an RSA key needs at least 2048 bits"},
@@ -447,7 +462,8 @@ static struct slice find_header(const void *request, struct slice name)
     struct request *counted = (struct request *)(uintptr_t)*asked;
 
     counted->look_ups++;
-    return slice_equal(name, SLICE("authorization")) ? slice_of((*asked)->authorization) : SLICE_NONE;
+    return slice_equal(name, SLICE("authorization")) ? slice_of((*asked)->authorization)
+                                                     : SLICE_NONE;
 }
 
 static void templates_read_a_token_once_per_request(void **state)
@@ -456,7 +472,8 @@ static void templates_read_a_token_once_per_request(void **state)
     char token[MAX_TOKEN];
     struct request request = {token, 0}, *asked = &request;
     const struct jwt_claims *seen = NULL;
-    struct facts facts = {.header = find_header, .request = &asked, .now_s = NOW_S, .jwt_seen = &seen};
+    struct facts facts = {
+        .header = find_header, .request = &asked, .now_s = NOW_S, .jwt_seen = &seen};
     struct template_error error;
     struct template *template;
     struct slice value, missing;

@@ -6,21 +6,66 @@
 static const struct {
     const char *path, *normal; /* NULL: refused */
 } normal_cases[] = {
-    {"/", "/"}, {"*", "*"}, {"/orders", "/orders"}, {"/orders/", "/orders/"},
-    {"/a/b%2Fc", "/a/b%2Fc"}, {"/a/b%2fc", "/a/b%2Fc"}, {"/a%5cb", "/a%5Cb"},
-    {"/%61%62", "/ab"}, {"/a%2Db", "/a-b"}, {"/%7euser", "/~user"}, {"/%40me", "/@me"},
-    {"/a%3bb;c", "/a;b;c"}, {"/a%20b", "/a%20b"}, {"/caf%c3%a9", "/caf%C3%A9"},
-    {"/a%3fb", "/a%3Fb"}, {"/a%23b", "/a%23b"}, {"/a%25b", "/a%25b"}, {"/a%2561", "/a%2561"},
-    {"//", "/"}, {"//a///b//", "/a/b/"}, {"/./a", "/a"}, {"/a/./b", "/a/b"}, {"/a/.", "/a/"},
-    {"/a/..", "/"}, {"/a/b/..", "/a/"}, {"/a/../b", "/b"}, {"/..", "/"}, {"/../../a", "/a"},
-    {"/a//../b", "/b"}, {"/a/b/../../c", "/c"}, {"/a/%2e%2e/b", "/b"}, {"/a/.%2E/b", "/b"},
-    {"/a/%2e/b", "/a/b"}, {"/a/...", "/a/..."}, {"/.well-known/x", "/.well-known/x"},
-    {"/..a/.b", "/..a/.b"}, {"/a%2F..%2Fb", "/a%2F..%2Fb"}, {"/a/..%2Fb", "/a/..%2Fb"},
-    {"/a|b", "/a%7Cb"}, {"/a%7cb", "/a%7Cb"}, {"/{a}", "/%7Ba%7D"}, {"/a[0]", "/a%5B0%5D"},
-    {"/a;x=1/b", "/a;x=1/b"}, {"/..;/a", "/..;/a"},
-    {"", NULL}, {"orders", NULL}, {"*/", NULL}, {"**", NULL}, {"/a%", NULL}, {"/a%2", NULL},
-    {"/a%g0", NULL}, {"/a%0g", NULL}, {"/a%00b", NULL}, {"/a\\b", NULL}, {"/a b", NULL},
-    {"/a\tb", NULL}, {"/a\x7f", NULL}, {"/caf\xc3\xa9", NULL}, {"/a?b", NULL}, {"/a#b", NULL},
+    {"/", "/"},
+    {"*", "*"},
+    {"/orders", "/orders"},
+    {"/orders/", "/orders/"},
+    {"/a/b%2Fc", "/a/b%2Fc"},
+    {"/a/b%2fc", "/a/b%2Fc"},
+    {"/a%5cb", "/a%5Cb"},
+    {"/%61%62", "/ab"},
+    {"/a%2Db", "/a-b"},
+    {"/%7euser", "/~user"},
+    {"/%40me", "/@me"},
+    {"/a%3bb;c", "/a;b;c"},
+    {"/a%20b", "/a%20b"},
+    {"/caf%c3%a9", "/caf%C3%A9"},
+    {"/a%3fb", "/a%3Fb"},
+    {"/a%23b", "/a%23b"},
+    {"/a%25b", "/a%25b"},
+    {"/a%2561", "/a%2561"},
+    {"//", "/"},
+    {"//a///b//", "/a/b/"},
+    {"/./a", "/a"},
+    {"/a/./b", "/a/b"},
+    {"/a/.", "/a/"},
+    {"/a/..", "/"},
+    {"/a/b/..", "/a/"},
+    {"/a/../b", "/b"},
+    {"/..", "/"},
+    {"/../../a", "/a"},
+    {"/a//../b", "/b"},
+    {"/a/b/../../c", "/c"},
+    {"/a/%2e%2e/b", "/b"},
+    {"/a/.%2E/b", "/b"},
+    {"/a/%2e/b", "/a/b"},
+    {"/a/...", "/a/..."},
+    {"/.well-known/x", "/.well-known/x"},
+    {"/..a/.b", "/..a/.b"},
+    {"/a%2F..%2Fb", "/a%2F..%2Fb"},
+    {"/a/..%2Fb", "/a/..%2Fb"},
+    {"/a|b", "/a%7Cb"},
+    {"/a%7cb", "/a%7Cb"},
+    {"/{a}", "/%7Ba%7D"},
+    {"/a[0]", "/a%5B0%5D"},
+    {"/a;x=1/b", "/a;x=1/b"},
+    {"/..;/a", "/..;/a"},
+    {"", NULL},
+    {"orders", NULL},
+    {"*/", NULL},
+    {"**", NULL},
+    {"/a%", NULL},
+    {"/a%2", NULL},
+    {"/a%g0", NULL},
+    {"/a%0g", NULL},
+    {"/a%00b", NULL},
+    {"/a\\b", NULL},
+    {"/a b", NULL},
+    {"/a\tb", NULL},
+    {"/a\x7f", NULL},
+    {"/caf\xc3\xa9", NULL},
+    {"/a?b", NULL},
+    {"/a#b", NULL},
 };
 
 static void paths_have_one_spelling(void **state)
@@ -68,8 +113,9 @@ static unsigned next_random(unsigned *seed, size_t below)
 
 static void random_paths_agree_with_the_oracle(void **state)
 {
-    static const char *const pieces[] = {"/", "/", "/", ".", "..", "a", "b-", "%2e", "%2E", "%2f", "%41",
-                                         "%7C", "|", "%40", "%25", "%C3", ";", "%", "%0", "%00"};
+    static const char *const pieces[] = {"/",   "/",   "/",   ".",   "..",  "a",  "b-",
+                                         "%2e", "%2E", "%2f", "%41", "%7C", "|",  "%40",
+                                         "%25", "%C3", ";",   "%",   "%0",  "%00"};
     unsigned seed = 3;
     struct arena_pool pool;
 
@@ -100,10 +146,22 @@ static void random_paths_agree_with_the_oracle(void **state)
 static const struct {
     const char *path, *names; /* names joined by commas */
 } good_templates[] = {
-    {"", ""}, {"*", ""}, {"/", ""}, {"/orders", ""}, {"/orders/", ""}, {"/stock/{sku}", "sku"},
-    {"/a/{x}/b/{y_2-z}", "x,y_2-z"}, {"/files/{rest...}", "rest"}, {"/{all...}", "all"},
-    {"/files/{name}.json", "name"}, {"/v{version}/x", "version"}, {"/a/pre-{x}-post/", "x"},
-    {"/caf%C3%A9", ""}, {"/a%2Fb", ""}, {"/v1/users:batchGet", ""}, {"/a;b=c", ""},
+    {"", ""},
+    {"*", ""},
+    {"/", ""},
+    {"/orders", ""},
+    {"/orders/", ""},
+    {"/stock/{sku}", "sku"},
+    {"/a/{x}/b/{y_2-z}", "x,y_2-z"},
+    {"/files/{rest...}", "rest"},
+    {"/{all...}", "all"},
+    {"/files/{name}.json", "name"},
+    {"/v{version}/x", "version"},
+    {"/a/pre-{x}-post/", "x"},
+    {"/caf%C3%A9", ""},
+    {"/a%2Fb", ""},
+    {"/v1/users:batchGet", ""},
+    {"/a;b=c", ""},
 };
 
 static void good_templates_name_their_parameters(void **state)
@@ -192,7 +250,7 @@ static struct slice find_header(const void *request, struct slice name)
     const struct field *field = request;
 
     return field->name != NULL && slice_equal(slice_of(field->name), name) ? slice_of(field->value)
-                                                                             : SLICE_NONE;
+                                                                           : SLICE_NONE;
 }
 
 #define MAX_SAID 4
@@ -316,7 +374,9 @@ static void first_match_in_file_order_wins(void **state)
         struct facts facts = {.method = slice_of(shop_requests[i].method),
                               .host = slice_of(shop_requests[i].host),
                               .path = slice_of(shop_requests[i].path),
-                              .header = find_header, .request = &field, .path_param_count = 5};
+                              .header = find_header,
+                              .request = &field,
+                              .path_param_count = 5};
         int expected = shop_requests[i].expected;
         char params[64] = "";
         const struct policy_route *route = router_match(router, &facts);
@@ -334,7 +394,8 @@ static void first_match_in_file_order_wins(void **state)
 
 static const char *const random_hosts[] = {NULL, NULL, "a.x", "*.x", "*.b.x", "B.x", "c.b.x"};
 static const char *const random_methods[] = {"", "", "GET", "POST PUT", "HEAD", "OPTIONS"};
-static const char *const random_segments[] = {"a", "b", "a.json", "{p}", "{p}.json", "a{p}", "", "{p...}"};
+static const char *const random_segments[] = {"a",        "b",    "a.json", "{p}",
+                                              "{p}.json", "a{p}", "",       "{p...}"};
 
 static void random_route(unsigned *seed, struct said *said, char *path)
 {
@@ -382,10 +443,13 @@ static struct facts random_request(unsigned *seed, char *path, struct field *fie
     static const char *const methods[] = {"GET", "HEAD", "POST", "OPTIONS", "PUT"};
 
     random_path(seed, path);
-    *field = (struct field){next_random(seed, 2) == 0 ? "h" : NULL, next_random(seed, 2) == 0 ? "1" : "2"};
+    *field = (struct field){next_random(seed, 2) == 0 ? "h" : NULL,
+                            next_random(seed, 2) == 0 ? "1" : "2"};
     return (struct facts){.method = slice_of(methods[next_random(seed, COUNT_OF(methods))]),
                           .host = slice_of(hosts[next_random(seed, COUNT_OF(hosts))]),
-                          .path = slice_of(path), .header = find_header, .request = field};
+                          .path = slice_of(path),
+                          .header = find_header,
+                          .request = field};
 }
 
 #define RANDOM_ROUTES 24
@@ -435,8 +499,8 @@ static void random_routes_agree_with_the_oracle(void **state)
 
 static const struct {
     size_t a, b; /* into shadow_routes */
-} certain_shadows[] = {{0, 1}, {0, 2}, {3, 4}, {3, 5}, {6, 7}, {6, 3}, {6, 4}, {8, 9}, {8, 10},
-                       {11, 12}, {13, 14}, {15, 16}};
+} certain_shadows[] = {{0, 1}, {0, 2}, {3, 4},  {3, 5},   {6, 7},   {6, 3},
+                       {6, 4}, {8, 9}, {8, 10}, {11, 12}, {13, 14}, {15, 16}};
 
 static const struct {
     const char *methods, *host, *path, *header, *header_value;

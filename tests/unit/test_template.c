@@ -19,19 +19,30 @@ static struct slice find_header(const void *request, struct slice name)
 static const struct slice param_names[] = {SLICE_INIT("sku"), SLICE_INIT("id"), SLICE_INIT("rest")};
 
 static const char *const usual_fields[] = {
-    "x-user-id", "7", "x-empty", "", "x-odd", "a b", "x-braces", "{tag}", "x-padded", " 7\t",
-    "x-long", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0",
-    "x-64", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
-    "cookie", "a=1; session=\"q\"; b; a=2;c= 3 ;empty=; d=x=y", NULL};
+    "x-user-id", "7",
+    "x-empty",   "",
+    "x-odd",     "a b",
+    "x-braces",  "{tag}",
+    "x-padded",  " 7\t",
+    "x-long",    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0",
+    "x-64",      "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    "cookie",    "a=1; session=\"q\"; b; a=2;c= 3 ;empty=; d=x=y",
+    NULL};
 
 static struct facts usual_facts(void)
 {
     return (struct facts){
-        .method = SLICE("PUT"), .scheme = SLICE("http"), .host = SLICE("shop.example.com"),
-        .path = SLICE("/stock/42/a"), .client_ip = SLICE("2001:db8::/64"), .route = SLICE("stock"),
+        .method = SLICE("PUT"),
+        .scheme = SLICE("http"),
+        .host = SLICE("shop.example.com"),
+        .path = SLICE("/stock/42/a"),
+        .client_ip = SLICE("2001:db8::/64"),
+        .route = SLICE("stock"),
         .query = SLICE("a=1&b=x+y&%63=3&d=%41%2f&e&f=&g=%zz&a=2&&h%3D=5&i=1%262"),
         .path_params = {SLICE_INIT("42"), SLICE_INIT("a%20b%2Fc%25%C3%A9"), SLICE_INIT("x/y%2Fz")},
-        .path_param_count = 3, .header = find_header, .request = usual_fields};
+        .path_param_count = 3,
+        .header = find_header,
+        .request = usual_fields};
 }
 
 struct render_case {
@@ -57,7 +68,8 @@ static const struct render_case render_cases[] = {
     {"{header.x-odd}", "~#", "a b"},
     {"{header.x-braces}", "~#", "{tag}"},
     {"{header.x-64}", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", NULL},
-    {"k:{header.x-long}", "k:~#", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0"},
+    {"k:{header.x-long}", "k:~#",
+     "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0"},
     {"{header.x-user-id}{path.sku}", "7|42", NULL},
     {"{header.x-user-id}-{path.sku}", "7|-42", NULL},
     {"{header.x-user-id}:{path.sku}", "7:42", NULL},
@@ -111,7 +123,8 @@ static void values_are_rendered(void **state)
             snprintf(expected, sizeof(expected), "%.*s%s%s",
                      mark != NULL ? (int)(mark + 1 - c->expected) : 159, c->expected, hex,
                      mark != NULL ? mark + 2 : "");
-            assert_int_equal(template_render(template, &facts, &arena, &value, &missing), TEMPLATE_OK);
+            assert_int_equal(template_render(template, &facts, &arena, &value, &missing),
+                             TEMPLATE_OK);
             assert_slice_equal(value, slice_of(expected));
         }
         arena_clear(&arena);
@@ -124,7 +137,7 @@ static void templates_know_what_they_are(void **state)
         const char *text;
         bool can_miss, is_constant;
     } cases[] = {
-        {"all", false, true},        {"{{}}", false, true},       {"{client.ip}", false, false},
+        {"all", false, true},        {"{{}}", false, true},        {"{client.ip}", false, false},
         {"{method}", false, false},  {"{path.sku}", false, false}, {"{header.x}", true, false},
         {"{cookie.x}", true, false}, {"{query.x}", true, false},
     };
@@ -168,13 +181,16 @@ static const struct {
     {"{header}", 7, "\"header\" needs a name: {header.NAME}"},
     {"{header.}", 8, "\"header\" needs a name"},
     {"{header.x(y}", 9, "byte 0x28 cannot stand in the name of a header"},
-    {"{path.skuu}", 6, "the route's path has no {skuu} (did you mean \"sku\"?); it has: sku, id, rest"},
+    {"{path.skuu}", 6,
+     "the route's path has no {skuu} (did you mean \"sku\"?); it has: sku, id, rest"},
     {"{path.zzzzzz}", 6, "the route's path has no {zzzzzz}; it has: sku, id, rest"},
     {"a{jwt.sub}", 2, "{jwt.sub} needs a \"jwt\" section"},
     {"caf\xc3\xa9", 3, "byte 0xc3: a template is printable ASCII"},
     {"a\nb", 1, "byte 0x0a"},
-    {"{method}{method}{method}{method}{method}{method}{method}{method}{method}{method}{method}{method}"
-     "{method}{method}{method}{method}{method}", 129, "more than 16 variables"},
+    {"{method}{method}{method}{method}{method}{method}{method}{method}{method}{method}{method}{"
+     "method}"
+     "{method}{method}{method}{method}{method}",
+     129, "more than 16 variables"},
 };
 
 static void mistakes_are_explained(void **state)
@@ -219,8 +235,8 @@ static void a_usual_key_takes_no_new_block(void **state)
 
     UNUSED(state);
     arena_init(&arena, NULL);
-    template = template_compile(&arena, SLICE("{client.ip}:{query.a}:{header.x-user-id}"), NULL, 0, NULL,
-                                &error);
+    template = template_compile(&arena, SLICE("{client.ip}:{query.a}:{header.x-user-id}"), NULL, 0,
+                                NULL, &error);
     arena_alloc(&arena, 1);
     block = arena.blocks;
     assert_int_equal(template_render(template, &facts, &arena, &value, &missing), TEMPLATE_OK);
@@ -231,8 +247,8 @@ static void a_usual_key_takes_no_new_block(void **state)
 
 static void query_names_cannot_be_disguised(void **state)
 {
-    static const char *const spellings[] = {"user=1", "%75ser=1", "%75%73%65%72=1", "us%65r=%31",
-                                            "other=2&user=1", "&&user=1&user=2"};
+    static const char *const spellings[] = {"user=1",     "%75ser=1",       "%75%73%65%72=1",
+                                            "us%65r=%31", "other=2&user=1", "&&user=1&user=2"};
     struct arena arena;
     struct template_error error;
     struct template *template;
@@ -252,12 +268,16 @@ static void query_names_cannot_be_disguised(void **state)
 
 /* Values that try to run into their neighbours, or to pass for the digest of another. */
 static char digest_of_colon[34] = "~";
-static const char long_value[] = "1111111111111111111111111111111111111111111111111111111111111111-";
-static const char *const sly_values[] = {
-    "", "1", "11", "-", "1-", "-1", "1-1", ":", "|", "1|", "~", "1:1", "{1}", digest_of_colon, long_value};
-static const char *const addresses[] = {"1.2.3.4", "::", "::1", "1::/64", "1:1::/64", "1.2.3.0/24", ""};
-static const char *const pieces[] = {"{header.a}", "{header.b}", "{header.c}", "{client.ip}", "-", ":",
-                                     "1", "-1", "|", "{{", "1:", ":1"};
+static const char long_value[] =
+    "1111111111111111111111111111111111111111111111111111111111111111-";
+static const char *const sly_values[] = {"",        "1", "11", "-", "1-",  "-1",  "1-1",
+                                         ":",       "|", "1|", "~", "1:1", "{1}", digest_of_colon,
+                                         long_value};
+static const char *const addresses[] = {"1.2.3.4",  "::",         "::1", "1::/64",
+                                        "1:1::/64", "1.2.3.0/24", ""};
+static const char *const pieces[] = {"{header.a}", "{header.b}", "{header.c}", "{client.ip}",
+                                     "-",          ":",          "1",          "-1",
+                                     "|",          "{{",         "1:",         ":1"};
 
 /* Up to six pieces, at least two of them variables. */
 static void random_template(unsigned *seed, char *text, size_t size)
@@ -291,10 +311,13 @@ static void check_all_tuples(const char *text)
     template = template_compile(&arena, slice_of(text), NULL, 0, NULL, &error);
     assert_non_null(template);
     for (size_t i = 0; i < total; i++) {
-        const char *fields[] = {"a", sly_values[i % count_a], "b", sly_values[i / count_a % count_b],
-                                "c", sly_values[i / count_a / count_b % count_c], NULL};
+        const char *fields[] = {"a", sly_values[i % count_a],
+                                "b", sly_values[i / count_a % count_b],
+                                "c", sly_values[i / count_a / count_b % count_c],
+                                NULL};
         struct facts facts = {.client_ip = slice_of(addresses[i / count_a / count_b / count_c]),
-                              .header = find_header, .request = fields};
+                              .header = find_header,
+                              .request = fields};
         struct slice value, missing;
 
         assert_int_equal(template_render(template, &facts, &arena, &value, &missing), TEMPLATE_OK);
