@@ -45,12 +45,15 @@ def origin(make_origin):
 
 @pytest.fixture
 def start(tmp_path):
-    """start(policy_yaml, ...) runs a Lockkeeper; at the end of the test each must stop cleanly."""
+    """start(policy_yaml, ...) runs a Lockkeeper and waits until it is connected to its store, unless
+    with_store=False; at the end of the test each must stop cleanly."""
     running = []
 
-    def start_one(policy, **options):
+    def start_one(policy, with_store=True, **options):
         directory = str(tmp_path / f"lockkeeper-{len(running)}")
         running.append(harness.Lockkeeper(directory, policy, **options))
+        if with_store and '"store": "embedded"' not in policy:
+            running[-1].wait_connected()
         return running[-1]
 
     yield start_one

@@ -136,6 +136,12 @@ class Lockkeeper(Process):
         if wait_ready:
             self.wait_ready()
 
+    def wait_connected(self):
+        """Until every worker has its connection to the store: before that, limits fail over."""
+        wait_until(lambda: self.metric("store_connections") == self.metric("workers"), 5 * SLOWNESS,
+                   "connected to the store")
+        return self
+
     def wait_ready(self):
         line = self.err.wait(lambda text: (parse_json_line(text) or {}).get("event") == "ready",
                              10 * SLOWNESS, "ready line")
@@ -224,8 +230,8 @@ class Response:
 def request(address, method, target, headers=None, body=None, timeout_s=10):
     connection = http.client.HTTPConnection(*address, timeout=timeout_s)
     with contextlib.closing(connection):
-        connection.putrequest(method, target, skip_accept_encoding=True)
         names = {name.lower() for name, _ in header_items(headers)}
+        connection.putrequest(method, target, skip_host="host" in names, skip_accept_encoding=True)
         if body is not None and not names & {"content-length", "transfer-encoding"}:
             connection.putheader("Content-Length", str(len(body)))
         for name, value in header_items(headers):

@@ -4,11 +4,11 @@ import json
 
 
 def policy(upstream, routes=(), store="embedded", **settings):
-    """A whole policy file for one process under test; settings are top-level keys."""
+    """A whole policy file for one process under test; settings are top-level keys.  Without routes
+    there is one that takes everything and limits nothing."""
     document = {"listen": "127.0.0.1:0", "metrics": "127.0.0.1:0", "upstream": upstream, "store": store,
                 "workers": 1, "access_log": "all", **settings}
-    if routes:
-        document["routes"] = list(routes)
+    document["routes"] = list(routes) or [{"name": "everything"}]
     return json.dumps(document, indent=1)
 
 

@@ -48,7 +48,7 @@ def test_metrics_are_clean(start, origin, redis_server):
 def test_access_log(start, origin):
     proxy = start(policy(origin.url, [limited("/l", BUCKET)]))
     for _ in range(4):
-        proxy.request("GET", "/l?token=secret", {"User-Agent": 'odd "agent" \\ \x7f'})
+        proxy.request("GET", "/l?token=secret", {"User-Agent": 'odd "agent" \\ \t \xe9'})
     refused = proxy.wait_access(lambda entry: entry.get("status") == 429)
     passed = proxy.access_log()[0]
     assert (passed["status"], passed["route"], passed["decision"], passed["method"]) == (200, "l", "allowed", "GET")
@@ -228,7 +228,7 @@ def test_explain(tmp_path):
     path.write_text(policy("http://127.0.0.1:1", [limited("/stock/{sku}", limit, name="stock")]))
     done = command("explain", str(path), "GET /stock/42?x=1", "-H", "x-user: seven")
     assert done.returncode == 0, done.stderr
-    assert "stock" in done.stdout and "seven" in done.stdout and "3/" in done.stdout
+    assert "stock" in done.stdout and "seven" in done.stdout and " 3 86400000000 " in done.stdout
     missing = command("explain", str(path), "GET /stock/42")
     assert missing.returncode == 0 and "header.x-user" in missing.stdout
 

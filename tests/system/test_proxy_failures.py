@@ -152,7 +152,7 @@ def test_idle_connections_are_closed_quietly(start, origin):
     (b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
     (b"GET / HTTP/1.1\r\nHost: a\r\nX-Big: " + b"x" * 200_000 + b"\r\n\r\n", 431),
-])
+], ids=range(10))
 def test_malformed_requests(start, origin, text, status):
     proxy = start(policy(origin.url))
     with RawClient(proxy.listen) as client:

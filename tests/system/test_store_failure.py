@@ -41,10 +41,8 @@ class Load:
 @pytest.fixture
 def proxy(start, make_origin, redis_server):
     origin = make_origin(lambda _request, connection: connection.answer(200, b"ok"))
-    one = start(policy(origin.url, list(ROUTES.values()), store=redis_server.url, access_log="off",
-                       store_options={"timeout": f"{TIMEOUT_MS}ms"}))
-    wait_until(lambda: one.metric("store_connections") == 1, 5, "connected")
-    return one
+    return start(policy(origin.url, list(ROUTES.values()), store=redis_server.url, access_log="off",
+                        store_options={"timeout": f"{TIMEOUT_MS}ms"}))
 
 
 def break_redis(redis, how):
@@ -125,7 +123,7 @@ def test_starting_without_redis(start, origin, redis_server):
     """A sidecar must not wait for its store: it serves at once and connects when it can."""
     redis_server.kill()
     one = start(policy(origin.url, list(ROUTES.values()), store=redis_server.url,
-                       store_options={"timeout": f"{TIMEOUT_MS}ms"}))
+                       store_options={"timeout": f"{TIMEOUT_MS}ms"}), with_store=False)
     assert one.request("GET", "/allow").status == 200
     assert one.request("GET", "/deny").status == 503
     assert one.scrape("/ready").status == 200
@@ -161,7 +159,8 @@ def test_password_and_database(start, origin, redis_server):
 
 def test_a_wrong_password_is_a_failed_store(start, origin, redis_server):
     redis_server.client().config_set("requirepass", "s3cret")
-    one = start(policy(origin.url, [ROUTES["deny"]], store=redis_server.url.replace("//", "//:wrong@")))
+    one = start(policy(origin.url, [ROUTES["deny"]], store=redis_server.url.replace("//", "//:wrong@")),
+                with_store=False)
     one.allow_errors("redis|store|password|auth|AUTH")
     assert one.request("GET", "/deny").status == 503
     log = "\n".join(one.err.snapshot())
