@@ -219,7 +219,8 @@ static void note(struct limit_check *check, const struct policy_limit *limit,
         return;
     check->sharpest = (int)decision;
     check->verdict->decision = policy_decision_name(decision);
-    check->verdict->limit = limit->name;
+    /* Nobody in particular allowed it. */
+    check->verdict->limit = decision != POLICY_DECISION_ALLOWED ? limit->name : NULL;
 }
 
 static bool is_enforced(const struct policy_limit *limit)

@@ -42,7 +42,7 @@ struct verdict {
     size_t violated_count;
     /* For the access log. */
     const char *decision; /* "allowed", "limited", "error_allowed", ... the sharpest of the limits */
-    const char *limit;    /* the limit that decided, or NULL */
+    const char *limit;    /* the limit that decided, or NULL (all allowed it) */
     uint64_t store_us;    /* time spent waiting for the store */
 };
 

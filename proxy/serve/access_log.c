@@ -5,9 +5,11 @@
 
 #include "guard/digits.h"
 
-/* Bytes one value may take in the line.  Seven are client's or service's text: with the fixed parts
- * they stay below ACCESS_LOG_LINE_BYTES. */
+/* Bytes one text may take in the line.  There are 11 of them; the names and numbers around them take
+ * less than FIXED_MAX_BYTES. */
 #define VALUE_MAX_BYTES 1024
+#define FIXED_MAX_BYTES 768
+_Static_assert(11 * VALUE_MAX_BYTES + FIXED_MAX_BYTES <= ACCESS_LOG_LINE_BYTES, "a line fits");
 
 struct line {
     char *at;

@@ -33,7 +33,7 @@ struct access_log_clock {
 };
 
 /* The longest line; longer values are cut. */
-#define ACCESS_LOG_LINE_BYTES 8192
+#define ACCESS_LOG_LINE_BYTES 12288
 
 /* The line with its newline; room is ACCESS_LOG_LINE_BYTES. */
 size_t access_log_format(struct access_log_clock *clock, const struct access_log_entry *entry,
