@@ -20,6 +20,7 @@
 #include "base/arena.h"
 #include "net/resolve.h"
 #include "net/stream.h"
+#include "net/tls.h"
 #include "store/redis_calls.h"
 
 #define REDIS_CONN_TAG 0x5243434eu /* RCCN */
@@ -400,11 +401,13 @@ struct redis_conn *redis_conn_open(struct loop *loop, const struct redis_conn_se
     conn->loop = loop;
     conn->settings = *settings;
     conn->settings.url = NULL; /* the copy is conn->url */
+    if (settings->tls != NULL)
+        conn->settings.tls = tls_context_ref(settings->tls);
     conn->events = events;
     conn->owner = owner;
     arena_init(&conn->arena, NULL);
     error = redis_url_parse(&conn->arena, slice_of(settings->url), &conn->url);
-    CHECK(error == NULL);
+    CHECK(error == NULL && conn->url.is_tls == (settings->tls != NULL));
     conn->log = (struct log_context){
         log, LOG_SLICE("store", conn->url.port == 0
                                     ? slice_of(conn->url.host)
@@ -423,6 +426,8 @@ void redis_conn_close(struct redis_conn **place, uint64_t linger_ms)
     CHECK(!conn->calls.is_calling_back);
     close_connection(conn, linger_ms);
     redis_calls_clear(&conn->calls);
+    if (conn->settings.tls != NULL)
+        tls_context_unref(&conn->settings.tls);
     arena_clear(&conn->arena);
     conn->tag = 0;
     free(conn);
@@ -439,7 +444,9 @@ enum store_result redis_conn_eval(struct redis_conn *conn, struct store_call *ca
         stream_pending_bytes(conn->stream) > MAX_UNSENT_BYTES ||
         !redis_calls_send(&conn->calls, call, now_ms, conn->settings.timeout_ms))
         return STORE_NOT_SENT;
-    if (!conn->call_timer.is_started)
+    /* After a call has expired the timer waits for the server to be given up, which may be later. */
+    if (!conn->call_timer.is_started ||
+        conn->call_timer.at_ms > now_ms + conn->settings.timeout_ms)
         start_call_timer(conn, now_ms);
     return STORE_PENDING;
 }
