@@ -278,6 +278,25 @@ static void every_changed_byte_is_noticed(void **state)
     jwt_verifier_close(&verifier);
 }
 
+/* The last digit of a 32-byte signature has two bits to spare: only one spelling is right. */
+static void a_signature_has_one_spelling(void **state)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    struct jwt_verifier *verifier = open_hs256();
+    char token[MAX_TOKEN], *last, right;
+
+    UNUSED(state);
+    make_token(token, JWT_HS256, NULL, HS256_HEADER, "{}");
+    last = &token[strlen(token) - 1];
+    right = *last;
+    for (const char *digit = digits; *digit != '\0'; digit++) {
+        *last = *digit;
+        assert_int_equal(status_of(verifier, token),
+                         *digit == right ? JWT_VALID : JWT_BAD_SIGNATURE);
+    }
+    jwt_verifier_close(&verifier);
+}
+
 static void other_shapes_are_refused(void **state)
 {
     struct jwt_verifier *verifier = open_hs256();
@@ -507,6 +526,7 @@ int main(void)
         cmocka_unit_test(claims_become_text),
         cmocka_unit_test(signed_tokens_are_judged),
         cmocka_unit_test(every_changed_byte_is_noticed),
+        cmocka_unit_test(a_signature_has_one_spelling),
         cmocka_unit_test(other_shapes_are_refused),
         cmocka_unit_test(public_keys_verify_their_own_algorithm_alone),
         cmocka_unit_test(a_signature_of_zeros_is_refused),

@@ -524,6 +524,24 @@ static const struct {
     /* 16 */ {"", NULL, "/i/ab{x}c", NULL, NULL},
 };
 
+/* Paths of which the first does not cover the second, though nearly. */
+static const struct {
+    const char *a, *b;
+} near_shadows[] = {
+    {"/c/{r...}", "/c/"},
+    {"/c/{r...}", "/c"},
+    {"/c/{x}", "/c/"},
+    {"/c/{x}", "/c/{r...}"},
+    {"/c/{x}", "/c/{x}/"},
+    {"/c/{x}.json", "/c/.json"},
+    {"/c/{x}.json", "/c/{x}"},
+    {"/c/{x}.json", "/c/a{x}n"},
+    {"/c/ab{x}bc", "/c/abc"},
+    {"/{r...}", "*"},
+    {"*", "/"},
+    {"/{r...}", ""},
+};
+
 static void unreachable_routes_are_known(void **state)
 {
     struct said said[COUNT_OF(shadow_routes)];
@@ -540,6 +558,14 @@ static void unreachable_routes_are_known(void **state)
             fail_msg("%zu and %zu", certain_shadows[i].a, certain_shadows[i].b);
     }
     assert_true(router_shadows(&said[5].route, &said[5].route));
+    for (size_t i = 0; i < COUNT_OF(near_shadows); i++) {
+        struct said a, b;
+
+        say(&a, "", NULL, near_shadows[i].a, NULL, NULL);
+        say(&b, "", NULL, near_shadows[i].b, NULL, NULL);
+        if (router_shadows(&a.route, &b.route))
+            fail_msg("%s and %s", near_shadows[i].a, near_shadows[i].b);
+    }
 }
 
 /* Whatever b matches, a must match too: tried with many requests for many pairs. */
