@@ -362,7 +362,7 @@ void checks_policy(struct schema *schema, void *record)
         schema_problem(schema, POLICY_ERROR, "routes", "too many routes: at most %d", MAX_ROUTES);
         return;
     }
-    if (policy->route_count == 0)
+    if (policy->route_count == 0 && schema_is_sound(schema, "routes"))
         schema_problem(schema, POLICY_WARNING, schema_is_given(schema, "routes") ? "routes" : NULL,
                        "there are no routes: every request passes without limits");
     check_route_names(schema, policy);

@@ -144,13 +144,18 @@ static void report_fault(struct schema *schema, const struct schema_field *field
                         !has_detail ? "" : fault->detail[0] == '(' ? " " : ": ", fault->detail);
 }
 
-/* Neither the value nor anything cut from it may show: it came from outside, or is a secret. */
+/* The value may not show, nor anything cut from it if it came from outside.  (What a reader of
+ * secrets says in detail holds no secret.) */
 static void report_secret_fault(struct schema *schema, const struct schema_field *field,
                                 const struct schema_type *type, const char *suffix,
                                 const struct yaml_node *node, const struct scalar_fault *fault)
 {
     if (field->is_secret && !slice_starts_with(node->text, SLICE("${")))
-        schema_node_problem(schema, field, suffix, node, "the value %s", fault->verdict);
+        schema_node_problem(schema, field, suffix, node, "the value %s%s%s", fault->verdict,
+                            fault->detail[0] == '\0'  ? ""
+                            : fault->detail[0] == '(' ? " "
+                                                      : ": ",
+                            fault->detail);
     else
         schema_node_problem(schema, field, suffix, node,
                             "what \"%.*s\" expands to %s; expected %s%s%s",
@@ -220,13 +225,15 @@ static void report_unknown_key(struct schema *schema, const struct yaml_node *ke
                                     section->fields[i].name);
     }
     guess = suggest_word(key->text, words, section->field_count);
-    if (guess.at != NULL)
+    if (guess.at != NULL) {
         policy_problems_add(schema->problems, POLICY_ERROR, &place,
                             "unknown key \"%.*s\" (did you mean \"%.*s\"?)", shown, key->text.at,
                             SLICE_ARGS(guess));
-    else
+        schema->frame->misspelt |= UINT64_C(1) << (find_field(section, guess) - section->fields);
+    } else {
         policy_problems_add(schema->problems, POLICY_ERROR, &place,
                             "unknown key \"%.*s\"; here may stand: %s", shown, key->text.at, list);
+    }
 }
 
 /* A default that its own reader refuses is a mistake in the table. */
@@ -248,7 +255,11 @@ static bool bind_field(struct schema *schema, const struct schema_field *field, 
         return check_kind(schema, field, field->type, "", node) &&
                field->type->bind(schema, field, node, record);
     if (field->is_required) {
-        if (schema->is_partial && schema->frame->parent == NULL)
+        uint64_t bit = UINT64_C(1) << (field - schema->frame->section->fields);
+
+        /* What is misspelt, or may stand in a file that could not be read, is not missing too. */
+        if ((schema->frame->misspelt & bit) != 0 ||
+            (schema->is_partial && schema->frame->parent == NULL))
             return false;
         schema_problem(schema, POLICY_ERROR, NULL, "the required key \"%s\" is missing (%s)",
                        field->name, field->help);
@@ -391,19 +402,33 @@ static bool store_number(const struct schema_field *field, uint64_t number, void
     return true;
 }
 
-static bool check_range(const struct schema_field *field, uint64_t number, const char *unit,
+/* The units of a kind of number, from small to large; each is a multiple of the one before. */
+struct unit_step {
+    const char *name;
+    uint64_t size;
+};
+
+static const struct unit_step plain_steps[] = {{"", 1}};
+static const struct unit_step byte_steps[] = {
+    {" bytes", 1}, {"KiB", 1024}, {"MiB", 1 << 20}, {"GiB", 1 << 30}};
+static const struct unit_step time_steps[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}};
+
+static bool check_range(const struct schema_field *field, uint64_t number,
+                        const struct unit_step *steps, size_t step_count,
                         struct scalar_fault *fault)
 {
+    bool is_small = number < field->min;
+    uint64_t bound = is_small ? field->min : field->max;
     char verdict[100];
+    size_t at = step_count - 1;
 
-    if (number >= field->min && (field->max == 0 || number <= field->max))
+    if (!is_small && (field->max == 0 || number <= field->max))
         return true;
-    if (number < field->min)
-        snprintf(verdict, sizeof(verdict), "is too small: the least is %ju%s", (uintmax_t)field->min,
-                 unit);
-    else
-        snprintf(verdict, sizeof(verdict), "is too large: the most is %ju%s", (uintmax_t)field->max,
-                 unit);
+    while (at > 0 && bound % steps[at].size != 0)
+        at--;
+    snprintf(verdict, sizeof(verdict), "is too %s %ju%s",
+             is_small ? "small: the least is" : "large: the most is",
+             (uintmax_t)(bound / steps[at].size), steps[at].name);
     return scalar_fail(fault, verdict, "%s", "");
 }
 
@@ -420,7 +445,7 @@ static bool read_count(struct schema *schema, const struct schema_field *field, 
         snprintf(verdict, sizeof(verdict), "is neither a whole number nor \"%s\"", field->word);
         return field->word != NULL ? scalar_fail(fault, verdict, "%s", "") : false;
     }
-    return check_range(field, number, "", fault) && store_number(field, number, ret);
+    return check_range(field, number, plain_steps, 1, fault) && store_number(field, number, ret);
 }
 
 static bool read_bytes(struct schema *schema, const struct schema_field *field, struct slice text,
@@ -429,7 +454,7 @@ static bool read_bytes(struct schema *schema, const struct schema_field *field, 
     uint64_t number;
 
     UNUSED(schema);
-    return scalar_read_bytes(text, &number, fault) && check_range(field, number, " bytes", fault) &&
+    return scalar_read_bytes(text, &number, fault) && check_range(field, number, byte_steps, COUNT_OF(byte_steps), fault) &&
            store_number(field, number, ret);
 }
 
@@ -450,7 +475,8 @@ static bool read_duration_ms(struct schema *schema, const struct schema_field *f
 
     UNUSED(schema);
     return scalar_read_duration(text, likely_unit(field), &us, fault) &&
-           check_range(field, us / 1000, "ms", fault) && store_number(field, us / 1000, ret);
+           check_range(field, us / 1000, time_steps, COUNT_OF(time_steps), fault) &&
+           store_number(field, us / 1000, ret);
 }
 
 /* Enums are ints in our ABI; their values are the numbers of the choices. */

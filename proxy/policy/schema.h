@@ -83,6 +83,7 @@ struct schema_frame {
     unsigned index;
     bool is_indexed;
     uint64_t failed; /* by field number */
+    uint64_t misspelt; /* keys that an unknown key was taken for */
 };
 
 struct schema {

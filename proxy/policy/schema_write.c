@@ -279,6 +279,8 @@ static void print_default(FILE *out, const struct schema_field *field)
         fprintf(out, "`%s`", field->default_text);
     else if (field->default_note != NULL)
         print_cell(out, field->default_note);
+    else if (field->section != NULL)
+        fputs("see below", out);
 }
 
 static void print_choices(FILE *out, const struct schema_field *field)

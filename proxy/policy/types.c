@@ -71,12 +71,11 @@ static bool read_store(struct schema *schema, const struct schema_field *field, 
         return check_unix_store(text, fault) && store_text(text, ret);
     problem = url_parse(schema->scratch, text, &url);
     if (problem == NULL && !slice_equal(url.scheme, SLICE("redis")))
-        return scalar_fail(fault, "is not a store (embedded, redis://host:port or unix:///path)",
-                           "unknown scheme \"%.*s\"", (int)(url.scheme.len < 40 ? url.scheme.len : 40),
-                           url.scheme.at);
+        return scalar_fail(fault, store_verdict,
+                           "unknown scheme; there are embedded, redis://host:port and unix:///path");
     if (problem != NULL && slice_find(text, ':') == text.len)
-        return scalar_fail(fault, "is not a store (embedded, redis://host:port or unix:///path)", "%s",
-                           "");
+        return scalar_fail(fault, store_verdict,
+                           "write embedded, redis://host:port or unix:///path");
     if (problem != NULL)
         return scalar_fail(fault, store_verdict, "%s", problem);
     return check_redis_url(&url, fault) && store_text(text, ret);

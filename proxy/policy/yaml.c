@@ -29,8 +29,8 @@ static const struct {
      "a value cannot begin with this character; put the value in quotes"},
     {NULL, "a tab character", "tabs cannot indent; use spaces"},
     {"simple key", "could not find expected ':'",
-     "expected \"key: value\" here, or a value that continues the line above; is a ':' or the space "
-     "after it missing?"},
+     "expected \"key: value\"; the ':' or the space after it is missing, or the line belongs to a "
+     "value above and is not indented"},
     {NULL, "mapping values are not allowed",
      "a \"key: value\" cannot stand here; check the indentation, and put values that contain \": \" "
      "in quotes"},
@@ -48,16 +48,16 @@ static const struct {
     {"block collection", "did not find expected '-'",
      "expected a list item (\"- ...\") here; check the indentation"},
     {NULL, "did not find expected ',' or ']'", "a list in [ ] misses a ',' or its ']' here"},
-    {NULL, "did not find expected ',' or '}'", "a section in { } misses a ',' or its '}' here"},
+    {NULL, "did not find expected ',' or '}'", "a section in { } misses a ',' or its '}' here; values that hold braces need quotes"},
     {NULL, "did not find expected node content", "expected a value here"},
     {NULL, "alphabetic or numeric character",
      "'&' and '*' begin anchors and aliases; put the value in quotes if it is meant as text"},
     {NULL, "expected <document start>", "expected the end of the file; check the indentation"},
     {NULL, "expected comment or line break", "only a comment may follow on this line"},
+    {"directive", "", "\"%\" at the beginning of a line is a directive, which policies do not use"},
+    {NULL, "YAML document", "directives (\"%YAML\") are not used in policies"},
     {NULL, "undefined tag handle", "tags (\"!...\") are not supported"},
     {"a tag", "", "tags (\"!...\") are not supported"},
-    {"a directive", "", "\"%\" begins a directive, which policies do not use"},
-    {"%YAML directive", "", "\"%\" begins a directive, which policies do not use"},
     {NULL, "control characters are not allowed", "control characters are not allowed"},
     {NULL, "UTF-8", "this is not UTF-8 text"},
     {NULL, "invalid Unicode character", "this is not a Unicode character"},
@@ -114,9 +114,15 @@ static bool complain_syntax(struct builder *b, const yaml_parser_t *parser)
 
     if (parser->error == YAML_READER_ERROR)
         return complain(b, source_mark_at(b->source, parser->problem_offset), message);
-    /* An unclosed quote is noticed at the end of the file; where it began says more. */
-    if (has_text(parser->context, "quoted scalar") && has_text(parser->problem, "end of stream"))
+    /* An unclosed quote is noticed at the end of the file, and a missing colon after the line break;
+     * where it began says more. */
+    if ((has_text(parser->context, "quoted scalar") && has_text(parser->problem, "end of stream")) ||
+        has_text(parser->context, "simple key"))
         mark = mark_of(b, parser->context_mark, parser->context_mark);
+    if (has_text(parser->problem, "expected ',' or") &&
+        parser->context_mark.line != parser->problem_mark.line)
+        return complain(b, mark_of(b, parser->context_mark, parser->context_mark),
+                        "this bracket is not closed, or a ',' is missing after it");
     return complain(b, mark, sharpen(&mark, message));
 }
 
