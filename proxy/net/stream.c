@@ -427,7 +427,8 @@ void stream_read_start(struct stream *s)
     s->is_reading = true;
     if (s->state != STREAM_OPEN || s->has_ended)
         return;
-    stream_io_watch(s);
+    if (s->error == 0)
+        stream_io_watch(s);
     if (s->error != 0 || (s->tls != NULL && tls_session_held_bytes(s->tls) > 0))
         loop_defer(s->loop, &s->event_task);
 }

@@ -427,8 +427,12 @@ static void test_out_of_descriptors_does_not_spin(void **state)
     int fds[128], count, client, log_pipe[2];
     char logged[4096];
     ssize_t logged_len;
+    const char *preload = getenv("LD_PRELOAD");
 
     UNUSED(state);
+    /* valgrind accepts the connection and throws it away when descriptors are short. */
+    if (preload != NULL && strstr(preload, "vgpreload") != NULL)
+        skip();
     open_world(&w);
     assert_int_equal(pipe(log_pipe), 0);
     log_set_fd(log_pipe[1]);

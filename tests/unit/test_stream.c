@@ -1,20 +1,17 @@
 /* Streams on loopback: both ends run in the same loop unless a test needs a bare socket. */
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/tcp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 #include <uv.h>
 
 #include "base/arena.h"
-#include "base/map.h"
 #include "net/listener.h"
 #include "net/loop.h"
 #include "net/resolve.h"
@@ -653,7 +650,69 @@ static void test_abort_resets(void **state)
     close_world(&w);
 }
 
-static void test_urgent_data_does_not_spin(void **state)
+static unsigned turn_count;
+
+static void on_turn(uv_check_t *check)
+{
+    UNUSED(check);
+    turn_count++;
+}
+
+static void on_stop(struct timer *timer)
+{
+    loop_stop(CONTAINER_OF(timer, struct world, guard)->loop);
+}
+
+/* How often the loop turns in 50 ms in which nothing happens: a loop that spins does so for
+ * thousands of times. */
+static unsigned count_idle_turns(struct world *w)
+{
+    uv_check_t check;
+
+    turn_count = 0;
+    uv_check_init(loop_uv(w->loop), &check);
+    uv_check_start(&check, on_turn);
+    timer_start(w->loop, &w->guard, 50, on_stop);
+    loop_run(w->loop);
+    timer_start(w->loop, &w->guard, GUARD_MS, on_guard);
+    uv_close((uv_handle_t *)&check, NULL);
+    loop_turn(w->loop);
+    return turn_count;
+}
+
+/* Whatever the peer does while nobody reads, the loop must be able to wait. */
+static void test_stopped_stream_does_not_spin(void **state)
+{
+    UNUSED(state);
+    for (int which = 0; which < 4; which++) {
+        struct world w;
+        int fd;
+
+        open_world(&w);
+        fd = connect_to_bare(&w);
+        stream_read_stop(w.client.stream);
+        assert_int_equal(write(fd, "x", 1), 1);
+        if (which == 1)
+            assert_int_equal(send(fd, "!", 1, MSG_OOB), 1);
+        if (which == 2)
+            stream_shutdown(w.client.stream);
+        if (which >= 2)
+            assert_int_equal(shutdown(fd, SHUT_WR), 0);
+        if (which == 3)
+            stream_read_start(w.client.stream);
+        assert_true(count_idle_turns(&w) < 12);
+        if (which == 3)
+            assert_int_equal(w.client.end_calls, 1);
+        stream_read_start(w.client.stream);
+        RUN_UNTIL(&w, w.client.read_bytes >= 1);
+        close(fd);
+        RUN_UNTIL(&w, w.client.end_calls >= 1);
+        assert_true(count_idle_turns(&w) < 12);
+        close_world(&w);
+    }
+}
+
+static void test_urgent_data_is_harmless(void **state)
 {
     struct world w;
     int fd;
@@ -731,7 +790,8 @@ int main(void)
         cmocka_unit_test(test_lingering_close_keeps_the_answer),
         cmocka_unit_test(test_linger_ends_at_its_deadline),
         cmocka_unit_test(test_abort_resets),
-        cmocka_unit_test(test_urgent_data_does_not_spin),
+        cmocka_unit_test(test_stopped_stream_does_not_spin),
+        cmocka_unit_test(test_urgent_data_is_harmless),
         cmocka_unit_test(test_change_of_owner),
         cmocka_unit_test(test_unix_socket),
     };
