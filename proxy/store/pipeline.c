@@ -37,9 +37,9 @@ char *pipeline_reserve(struct pipeline *pipeline, size_t size)
 
     if (size > PIPELINE_MAX_BYTES || held > PIPELINE_MAX_BYTES - size)
         return NULL;
-    if (cap - pipeline->bytes_end >= size && cap > 0)
+    if (cap > 0 && cap - pipeline->bytes_end >= size)
         return pipeline->bytes + pipeline->bytes_end;
-    if (held + size <= cap / 2) { /* moving pays: it gains at least as much room as it moves */
+    if (cap > 0 && held + size <= cap / 2) { /* moving pays: it gains at least as much room as it moves */
         move_bytes(pipeline, pipeline->bytes);
         return pipeline->bytes + pipeline->bytes_end;
     }

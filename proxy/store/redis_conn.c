@@ -13,6 +13,7 @@
  * that a silent server is dead. */
 #include "store/redis_conn.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -349,7 +350,10 @@ static void on_connect(void *owner, int error)
         connect_next(conn);
         return;
     }
-    log_trouble(conn, LOG_WARN, "store cannot be reached", error, NULL);
+    log_trouble(conn, LOG_WARN, "store cannot be reached", error,
+                conn->url.is_tls && error == -EPROTO
+                    ? "no TLS there, or a certificate that is not trusted for this name"
+                    : NULL);
     lose_connection(conn);
 }
 
@@ -375,6 +379,11 @@ static void on_resolved(void *owner, int error, const union resolve_address *add
 static void start_connecting(struct redis_conn *conn)
 {
     set_state(conn, REDIS_CONN_RESOLVING);
+    if (conn->url.is_tls && conn->settings.tls == NULL) { /* never in the clear */
+        log_trouble(conn, LOG_ERROR, "store cannot be reached", 0, "TLS is not available");
+        lose_connection(conn);
+        return;
+    }
     conn->resolving = resolve_start(conn->loop, conn->url.host, conn->url.port,
                                     conn->settings.connect_timeout_ms, on_resolved, conn);
 }
@@ -407,7 +416,7 @@ struct redis_conn *redis_conn_open(struct loop *loop, const struct redis_conn_se
     conn->owner = owner;
     arena_init(&conn->arena, NULL);
     error = redis_url_parse(&conn->arena, slice_of(settings->url), &conn->url);
-    CHECK(error == NULL && conn->url.is_tls == (settings->tls != NULL));
+    CHECK(error == NULL && (conn->url.is_tls || settings->tls == NULL));
     conn->log = (struct log_context){
         log, LOG_SLICE("store", conn->url.port == 0
                                     ? slice_of(conn->url.host)

@@ -42,7 +42,7 @@ struct redis_conn_settings {
     const char *url; /* good for redis_url_parse */
     uint64_t timeout_ms, connect_timeout_ms;
     uint32_t max_pending;
-    struct tls_context *tls; /* for rediss://; NULL otherwise; must outlive the connection */
+    struct tls_context *tls; /* for rediss://, a reference is taken; NULL otherwise */
     handshake_script_getter *get_script;
 };
 

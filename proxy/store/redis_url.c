@@ -59,12 +59,10 @@ static const char *parse_unix(struct arena *arena, struct slice path, struct red
 static struct slice with_placeholder_host(struct arena *arena, struct slice text)
 {
     struct slice rest = slice_skip(text, strlen("unix://"));
-    size_t at = rest.len;
+    size_t at = slice_find(rest, '/');
 
-    if (rest.len > 0 && rest.at[0] == '/')
+    if (at == 0 || rest.at[at - 1] != '@')
         return text;
-    while (at > 0 && rest.at[at - 1] != '@')
-        at--;
     return arena_printf(arena, "unix-login://%.*ssocket%.*s", (int)at, rest.at,
                         (int)(rest.len - at), rest.at + at);
 }
@@ -74,8 +72,9 @@ const char *redis_url_parse(struct arena *arena, struct slice text, struct redis
     struct redis_url result = {0};
     struct url url;
     const char *error;
+    bool is_unix = slice_starts_with(text, SLICE("unix://"));
 
-    if (slice_starts_with(text, SLICE("unix://")))
+    if (is_unix)
         text = with_placeholder_host(arena, text);
     error = url_parse(arena, text, &url);
     if (error == NULL)
@@ -85,8 +84,7 @@ const char *redis_url_parse(struct arena *arena, struct slice text, struct redis
     result.is_tls = slice_equal(url.scheme, SLICE("rediss"));
     if (result.is_tls || slice_equal(url.scheme, SLICE("redis")))
         error = parse_tcp(arena, &url, &result);
-    else if (slice_equal(url.scheme, SLICE("unix")) ||
-             (slice_equal(url.scheme, SLICE("unix-login")) && slice_starts_with(text, SLICE("unix-"))))
+    else if (is_unix)
         error = parse_unix(arena, url.path, &result);
     else
         error = "the scheme must be redis, rediss or unix";

@@ -90,8 +90,10 @@ static void *on_array(const redisReadTask *task, int element_count)
     size_t count = (size_t)element_count;
 
     /* The number is a promise of the peer and costs it a few bytes: never allocate on its word. */
-    if (element_count < 0 || count > REPLY_MAX_ELEMENTS - reader->element_count)
+    if (element_count < 0 || count > REPLY_MAX_ELEMENTS - reader->element_count) {
+        reader->error = "reply with too many elements";
         return NULL;
+    }
     reader->element_count += count;
     reply = place_of(task);
     reply->type = REPLY_ARRAY;
@@ -167,7 +169,8 @@ const char *reply_reader_error(const struct reply_reader *reader)
 
 static enum reply_progress reader_break(struct reply_reader *reader, const char *error)
 {
-    reader->error = error;
+    if (reader->error == NULL)
+        reader->error = error;
     return REPLY_BROKEN;
 }
 

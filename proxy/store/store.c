@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/arena.h"
+#include "net/tls.h"
 #include "store/breaker.h"
 #include "store/embedded.h"
 #include "store/presence.h"
@@ -263,13 +264,30 @@ static void open_metrics(struct store *store, struct metrics *metrics)
     store->local_calls_slot = metrics_series0(metrics, METRIC_STORE_LOCAL_CALLS);
 }
 
+/* The system's authorities decide whom to trust (SSL_CERT_FILE names others). */
+static struct tls_context *open_tls(struct store *store)
+{
+    const struct tls_options options = {.is_server = false};
+    struct tls_context *tls;
+    char error[256];
+
+    if (!slice_starts_with(slice_of(store->settings.url), SLICE("rediss:")))
+        return NULL;
+    tls = tls_context_open(&options, error, sizeof(error));
+    if (tls == NULL)
+        log_error(&store->log, "store cannot use TLS", LOG_STR("reason", error));
+    return tls;
+}
+
 static void open_redis(struct store *store)
 {
+    struct tls_context *tls = open_tls(store);
     const struct redis_conn_settings settings = {
         .url = store->settings.url,
         .timeout_ms = store->settings.timeout_ms,
         .connect_timeout_ms = store->settings.connect_timeout_ms,
         .max_pending = store->settings.max_pending,
+        .tls = tls,
         .get_script = script_get,
     };
 
@@ -279,6 +297,7 @@ static void open_redis(struct store *store)
                                                      : DEFAULT_KEY_PREFIX,
                   send_presence, store);
     store->redis = redis_conn_open(store->loop, &settings, &conn_events, store, &store->log);
+    tls_context_unref(&tls);
 }
 
 static bool is_embedded_url(struct slice url)
@@ -351,8 +370,6 @@ const char *store_check_url(struct slice url)
         return NULL;
     arena_init(&arena, NULL);
     error = redis_url_parse(&arena, url, &redis_url);
-    if (error == NULL && redis_url.is_tls)
-        error = "rediss:// (TLS to the store) is not supported yet";
     arena_clear(&arena);
     return error;
 }

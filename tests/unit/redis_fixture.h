@@ -22,6 +22,7 @@
 struct redis_server {
     char dir[64], socket_path[96], url[128];
     const char *option, *value; /* one more option of the server, or NULL */
+    bool has_tls;               /* port speaks TLS, with server.pem and server.key of dir */
     uint16_t port;              /* 0: unix socket only */
     pid_t pid;                  /* 0: not running */
 };
@@ -93,14 +94,21 @@ static uint16_t redis_free_port(void)
 static _Noreturn void redis_exec(const struct redis_server *server)
 {
     char port[8];
-    const char *args[20] = {"redis-server", "--port",      port, "--unixsocket", server->socket_path,
-                            "--bind",       "127.0.0.1",   "--save", "",         "--appendonly",
-                            "no",           "--dir",       server->dir};
+    const char *args[30] = {"redis-server", server->has_tls ? "--tls-port" : "--port", port,
+                            "--unixsocket", server->socket_path, "--bind", "127.0.0.1", "--save",
+                            "", "--appendonly", "no", "--dir", server->dir};
+    const char *const tls_args[] = {"--port", "0", "--tls-cert-file", "server.pem",
+                                    "--tls-key-file", "server.key", "--tls-ca-cert-file",
+                                    "server.pem", "--tls-auth-clients", "no"};
     int log_fd = open("/dev/null", O_WRONLY);
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     snprintf(port, sizeof(port), "%u", server->port);
-    if (server->option != NULL) {
+    if (server->has_tls) {
+        memcpy(args + 13, tls_args, sizeof(tls_args));
+        if (chdir(server->dir) != 0)
+            _exit(126);
+    } else if (server->option != NULL) {
         args[13] = server->option;
         args[14] = server->value;
     }
@@ -135,7 +143,7 @@ static void redis_kill(struct redis_server *server)
 }
 
 /* url gets its address: a TCP port nobody uses, or the unix socket. */
-static void redis_open(struct redis_server *server, bool on_tcp, const char *option,
+__attribute__((unused)) static void redis_open(struct redis_server *server, bool on_tcp, const char *option,
                        const char *value)
 {
     *server = (struct redis_server){.option = option, .value = value};
@@ -150,7 +158,7 @@ static void redis_open(struct redis_server *server, bool on_tcp, const char *opt
     redis_start(server);
 }
 
-static void redis_close(struct redis_server *server)
+__attribute__((unused)) static void redis_close(struct redis_server *server)
 {
     if (server->pid != 0)
         redis_kill(server);
@@ -168,19 +176,21 @@ struct waiter {
     wait_fn *is_true;
     void *context;
     uint64_t give_up_at_us;
+    bool was_true;
 };
 
 static void on_wait_timer(struct timer *timer)
 {
     struct waiter *waiter = CONTAINER_OF(timer, struct waiter, timer);
 
-    if (waiter->is_true(waiter->context) || loop_clock_us() > waiter->give_up_at_us)
+    waiter->was_true = waiter->is_true(waiter->context);
+    if (waiter->was_true || loop_clock_us() > waiter->give_up_at_us)
         loop_stop(waiter->loop);
     else
         timer_start(waiter->loop, timer, 1, on_wait_timer);
 }
 
-/* Runs the loop until it is true; false when it is not after timeout_ms. */
+/* Runs the loop until it was true once; false when it never was in timeout_ms. */
 static bool wait_until(struct loop *loop, wait_fn *is_true, void *context, uint64_t timeout_ms)
 {
     struct waiter waiter = {.loop = loop,
@@ -191,7 +201,7 @@ static bool wait_until(struct loop *loop, wait_fn *is_true, void *context, uint6
     timer_start(loop, &waiter.timer, 0, on_wait_timer);
     loop_run(loop);
     timer_stop(loop, &waiter.timer);
-    return is_true(context);
+    return waiter.was_true;
 }
 
 #endif
