@@ -48,7 +48,8 @@ static bool wants_openmetrics(const struct http_request *head)
 {
     struct slice accept = http_fields_find(&head->fields, SLICE("accept"));
 
-    return accept.len > 0 && memmem(accept.at, accept.len, "application/openmetrics-text", 28) != NULL;
+    return accept.len > 0 &&
+           memmem(accept.at, accept.len, "application/openmetrics-text", 28) != NULL;
 }
 
 /* The engine counts for itself, as it belongs to no worker. */
@@ -127,7 +128,8 @@ static void *on_request(void *env, struct http_conn *conn, const struct http_req
     struct admin *admin = env;
     struct http_field fields[3];
     struct page page = {.status = 200, .content_type = "text/plain; charset=utf-8"};
-    struct http_response answer = {.fields = {.items = fields}, .body = HTTP_BODY_LENGTH, .minor = 1};
+    struct http_response answer = {
+        .fields = {.items = fields}, .body = HTTP_BODY_LENGTH, .minor = 1};
 
     CHECK_TAG(admin, ADMIN);
     buf_init(&page.text, PAGE_MAX_BYTES);

@@ -6,7 +6,8 @@
  * rounded up); at least 1. */
 unsigned cpus_allowed(void);
 
-/* The cgroup part by itself: a quota and period in microseconds give a count of CPUs; 0 = no limit. */
+/* The cgroup part by itself: a quota and period in microseconds give a count of CPUs; 0 = no limit.
+ */
 unsigned cpus_from_quota(long long quota_us, long long period_us);
 
 #endif

@@ -5,7 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "app/commands.h"
+#include "app/cli.h"
 #include "base/arena.h"
 #include "guard/limit.h"
 #include "policy/policy.h"
@@ -30,7 +30,7 @@ struct explained {
 static int complain(const char *what, const char *value)
 {
     fprintf(stderr, "lockkeeper explain: %s: \"%s\"\n", what, value);
-    return COMMANDS_USAGE;
+    return CLI_USAGE;
 }
 
 static struct slice lower(struct arena *arena, struct slice s)
@@ -69,7 +69,7 @@ static bool take_header(struct explained *e, const char *text)
 static struct slice host_of(struct explained *e, struct slice authority)
 {
     size_t end = authority.len > 0 && authority.at[0] == '[' ? slice_find(authority, ']')
-                                                            : slice_find(authority, ':');
+                                                             : slice_find(authority, ':');
 
     if (authority.len > 0 && authority.at[0] == '[' && end < authority.len)
         return lower(&e->arena, slice_from(authority.at + 1, end - 1));
@@ -98,14 +98,15 @@ static bool take_client(struct explained *e, const char *text)
     return true;
 }
 
-/* Fill the facts; COMMANDS_OK or what to exit with. */
+/* Fill the facts; CLI_OK or what to exit with. */
 static int take_request(struct explained *e, const struct explain_request *request)
 {
     struct slice line = slice_of(request->request_line);
     size_t space = slice_find(line, ' ');
 
     if (space == 0 || space == line.len)
-        return complain("not a METHOD and a TARGET, as in 'GET /orders?id=1'", request->request_line);
+        return complain("not a METHOD and a TARGET, as in 'GET /orders?id=1'",
+                        request->request_line);
     for (size_t i = 0; i < request->header_count; i++)
         if (!take_header(e, request->headers[i]))
             return complain("not a header, as in 'x-user-id: 7'", request->headers[i]);
@@ -119,12 +120,13 @@ static int take_request(struct explained *e, const struct explain_request *reque
         return complain("the path is malformed; it would be answered 400", request->request_line);
     if (!take_client(e, request->client != NULL ? request->client : "127.0.0.1"))
         return complain("not an IP address", request->client);
-    return COMMANDS_OK;
+    return CLI_OK;
 }
 
 static const char *algorithm_name(enum policy_algorithm algorithm)
 {
-    static const char *const names[] = {"token_bucket", "sliding_window", "sliding_log", "fixed_window"};
+    static const char *const names[] = {"token_bucket", "sliding_window", "sliding_log",
+                                        "fixed_window"};
 
     return names[algorithm];
 }
@@ -135,7 +137,8 @@ static void print_period(const struct policy_rate *rate, FILE *out)
         fprintf(out, "%llu/%s", (unsigned long long)rate->count,
                 rate->period == POLICY_PERIOD_MONTH ? "month" : "year");
     else
-        fprintf(out, "%llu per %g s", (unsigned long long)rate->count, (double)rate->period_us / 1e6);
+        fprintf(out, "%llu per %g s", (unsigned long long)rate->count,
+                (double)rate->period_us / 1e6);
 }
 
 static void print_limit(const struct limit_question *q, FILE *out)
@@ -158,14 +161,16 @@ static void print_limit(const struct limit_question *q, FILE *out)
     fprintf(out, "          on_store_failure: %s\n", failure_names[limit->on_store_failure]);
 }
 
-static void print_store_call(struct explained *e, const struct limit_question *asked, size_t count, FILE *out)
+static void print_store_call(struct explained *e, const struct limit_question *asked, size_t count,
+                             FILE *out)
 {
     struct slice *keys, *args;
     size_t key_count, arg_count;
 
     if (count == 0)
         return;
-    arg_count = limit_script_args(asked, count, 1, SLICE("REQUEST-ID"), 1, &e->arena, &keys, &args, &key_count);
+    arg_count = limit_script_args(asked, count, 1, SLICE("REQUEST-ID"), 1, &e->arena, &keys, &args,
+                                  &key_count);
     fprintf(out, "  store   EVALSHA limits %zu", key_count);
     for (size_t i = 0; i < key_count; i++)
         fprintf(out, " %.*s", SLICE_ARGS(keys[i]));
@@ -205,12 +210,13 @@ static void print_route(struct explained *e, FILE *out)
 {
     const struct policy_route *route = router_match(e->policy->router, &e->facts);
 
-    fprintf(out, "%.*s %.*s\n  client  %s\n", SLICE_ARGS(e->facts.method), SLICE_ARGS(e->facts.path),
-            e->client_text);
+    fprintf(out, "%.*s %.*s\n  client  %s\n", SLICE_ARGS(e->facts.method),
+            SLICE_ARGS(e->facts.path), e->client_text);
     if (route == NULL) {
         fprintf(out, "  route   none: %s\n",
-                e->policy->settings.on_no_route == POLICY_NO_ROUTE_FORWARD ? "forwarded without limits"
-                                                                          : "refused with 404");
+                e->policy->settings.on_no_route == POLICY_NO_ROUTE_FORWARD
+                    ? "forwarded without limits"
+                    : "refused with 404");
         return;
     }
     e->facts.route = slice_of(route->name);
@@ -240,10 +246,10 @@ int explain_run(const struct explain_request *request, FILE *out)
     int code;
 
     if (e.policy == NULL)
-        return COMMANDS_FAILED;
+        return CLI_FAILED;
     arena_init(&e.arena, NULL);
     code = take_request(&e, request);
-    if (code == COMMANDS_OK)
+    if (code == CLI_OK)
         print_route(&e, out);
     arena_clear(&e.arena);
     policy_unref(&e.policy);

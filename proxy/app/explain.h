@@ -8,13 +8,13 @@
 struct explain_request {
     const char *const *paths; /* policies */
     size_t path_count;
-    const char *request_line; /* "METHOD TARGET" */
+    const char *request_line;   /* "METHOD TARGET" */
     const char *const *headers; /* "name: value" */
     size_t header_count;
     const char *client; /* the peer's address; NULL: 127.0.0.1 */
 };
 
-/* An exit code of app/commands.h. */
+/* An exit code of app/cli.h. */
 int explain_run(const struct explain_request *request, FILE *out);
 
 #endif

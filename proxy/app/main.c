@@ -1,6 +1,6 @@
-#include "app/commands.h"
+#include "app/cli.h"
 
 int main(int argc, char **argv)
 {
-    return commands_run(argc, argv);
+    return cli_run(argc, argv);
 }

@@ -26,11 +26,11 @@ static bool read_stat(struct process_facts *facts)
     fclose(file);
     text[len] = '\0';
     after_name = strrchr(text, ')');
-    if (after_name == NULL ||
-        sscanf(after_name + 2,
-               "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d %*d %llu %llu %llu",
-               &user, &system, &facts->started_ticks, &facts->virtual_bytes,
-               &facts->resident_pages) != 5)
+    if (after_name == NULL || sscanf(after_name + 2,
+                                     "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d "
+                                     "%*d %*d %*d %*d %*d %llu %llu %llu",
+                                     &user, &system, &facts->started_ticks, &facts->virtual_bytes,
+                                     &facts->resident_pages) != 5)
         return false;
     facts->cpu_ticks = user + system;
     return true;
@@ -60,7 +60,8 @@ static unsigned count_open_fds(void)
 
 static bool gauge(struct buf *out, const char *name, const char *help, double value)
 {
-    return buf_printf(out, "# HELP %s %s\n# TYPE %s gauge\n%s %.15g\n", name, help, name, name, value);
+    return buf_printf(out, "# HELP %s %s\n# TYPE %s gauge\n%s %.15g\n", name, help, name, name,
+                      value);
 }
 
 bool process_metrics_text(enum metrics_format format, struct buf *out)
@@ -74,14 +75,17 @@ bool process_metrics_text(enum metrics_format format, struct buf *out)
     if (!read_stat(&facts))
         return true;
     getrlimit(RLIMIT_NOFILE, &fds);
-    return buf_printf(out, "# HELP %s User and system CPU time spent.\n# TYPE %s counter\n"
-                      "process_cpu_seconds_total %.2f\n", cpu_family, cpu_family,
-                      (double)facts.cpu_ticks / ticks) &&
+    return buf_printf(out,
+                      "# HELP %s User and system CPU time spent.\n# TYPE %s counter\n"
+                      "process_cpu_seconds_total %.2f\n",
+                      cpu_family, cpu_family, (double)facts.cpu_ticks / ticks) &&
            gauge(out, "process_start_time_seconds", "When the process started, since the epoch.",
                  boot_time_s() + (double)facts.started_ticks / ticks) &&
            gauge(out, "process_resident_memory_bytes", "Resident memory.",
                  (double)facts.resident_pages * (double)sysconf(_SC_PAGESIZE)) &&
-           gauge(out, "process_virtual_memory_bytes", "Virtual memory.", (double)facts.virtual_bytes) &&
+           gauge(out, "process_virtual_memory_bytes", "Virtual memory.",
+                 (double)facts.virtual_bytes) &&
            gauge(out, "process_open_fds", "Open file descriptors.", count_open_fds()) &&
-           gauge(out, "process_max_fds", "Most file descriptors that may be open.", (double)fds.rlim_cur);
+           gauge(out, "process_max_fds", "Most file descriptors that may be open.",
+                 (double)fds.rlim_cur);
 }

@@ -1,5 +1,6 @@
-/* The main thread runs a loop of its own for signals, the read-only port and reloads; each worker has
- * its own thread.  SIGTERM and SIGINT drain and exit 0, a second one exits at once; SIGHUP reloads. */
+/* The main thread runs a loop of its own for signals, the read-only port and reloads; each worker
+ * has its own thread.  SIGTERM and SIGINT drain and exit 0, a second one exits at once; SIGHUP
+ * reloads. */
 #include "app/server.h"
 
 #include <errno.h>
@@ -144,8 +145,9 @@ static void record_load(struct server *s, bool is_first, bool is_good)
     struct metrics_shard *shard = metrics_shard(s->metrics, 0);
 
     if (!is_first)
-        metrics_add(shard,
-                    metrics_series1(s->metrics, METRIC_CONFIG_RELOADS, is_good ? "success" : "failure"), 1);
+        metrics_add(
+            shard,
+            metrics_series1(s->metrics, METRIC_CONFIG_RELOADS, is_good ? "success" : "failure"), 1);
     metrics_set(shard, metrics_series0(s->metrics, METRIC_CONFIG_LAST_RELOAD_OK), is_good);
     if (is_good)
         metrics_set(shard, metrics_series0(s->metrics, METRIC_CONFIG_LAST_RELOAD_TIME),
@@ -173,11 +175,13 @@ static const char *needs_restart(const struct policy_settings *a, const struct p
 static void reload(struct server *s)
 {
     struct policy *policy = load(s);
-    const char *key = policy != NULL ? needs_restart(&s->policy->settings, &policy->settings) : NULL;
+    const char *key =
+        policy != NULL ? needs_restart(&s->policy->settings, &policy->settings) : NULL;
 
     record_load(s, false, policy != NULL && key == NULL);
     if (policy == NULL) {
-        log_error(NULL, "reload failed: the policies in force stay", LOG_STR("why", "see the errors above"));
+        log_error(NULL, "reload failed: the policies in force stay",
+                  LOG_STR("why", "see the errors above"));
         return;
     }
     if (key != NULL) {
@@ -247,7 +251,8 @@ static bool start(struct server *s)
     if (s->policy == NULL)
         return false;
     log_set_level(s->policy->settings.log_level);
-    s->worker_count = s->policy->settings.workers > 0 ? s->policy->settings.workers : cpus_allowed();
+    s->worker_count =
+        s->policy->settings.workers > 0 ? s->policy->settings.workers : cpus_allowed();
     s->metrics = metrics_open(s->worker_count);
     policy_bind_metrics(s->policy, s->metrics);
     record_load(s, true, true);
@@ -267,14 +272,11 @@ static bool start(struct server *s)
 static void announce(struct server *s)
 {
     char metrics_address[ADDRESS_BYTES] = "off";
-    struct log_field fields[] = {LOG_STR("version", LOCKKEEPER_VERSION),
-                                 LOG_STR("listen", s->listen_address),
-                                 LOG_STR("metrics", metrics_address),
-                                 LOG_UINT("workers", s->worker_count),
-                                 LOG_UINT("routes", s->policy->route_count),
-                                 LOG_UINT("limits", s->policy->limit_count),
-                                 LOG_STR("hash", s->policy->hash_hex),
-                                 {LOG_FIELD_END, NULL, {NULL}}};
+    struct log_field fields[] = {
+        LOG_STR("version", LOCKKEEPER_VERSION),     LOG_STR("listen", s->listen_address),
+        LOG_STR("metrics", metrics_address),        LOG_UINT("workers", s->worker_count),
+        LOG_UINT("routes", s->policy->route_count), LOG_UINT("limits", s->policy->limit_count),
+        LOG_STR("hash", s->policy->hash_hex),       {LOG_FIELD_END, NULL, {NULL}}};
 
     if (s->admin != NULL)
         make_definite(s->policy->settings.metrics, admin_port(s->admin), metrics_address);

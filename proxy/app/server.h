@@ -6,8 +6,8 @@
 
 #include <stddef.h>
 
-/* Runs until a signal ends it.  0 = ended well, 1 = bad policies or nothing could be started (said on
- * stderr). */
+/* Runs until a signal ends it.  0 = ended well, 1 = bad policies or nothing could be started (said
+ * on stderr). */
 MUST_USE int server_run(const char *const *paths, size_t path_count);
 
 #endif

@@ -75,7 +75,8 @@ static void on_heartbeat(struct timer *timer)
 uint64_t worker_heartbeat_age_ms(const struct worker *w)
 {
     CHECK_TAG(w, WORKER);
-    return (loop_clock_us() - atomic_load_explicit(&w->heartbeat_at_us, memory_order_relaxed)) / 1000;
+    return (loop_clock_us() - atomic_load_explicit(&w->heartbeat_at_us, memory_order_relaxed)) /
+           1000;
 }
 
 static void on_refused_stream_end(void *owner, int error)
@@ -95,11 +96,12 @@ static void refuse_connection(struct worker *w, struct stream *stream)
 {
     static const struct stream_events events = {.on_read = on_refused_stream_read,
                                                 .on_end = on_refused_stream_end};
-    static const struct slice answer = SLICE_INIT(
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
-        "Content-Length: 110\r\nRetry-After: 1\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
-        "{\"type\":\"about:blank\",\"title\":\"Too many connections\",\"status\":503,"
-        "\"reason\":\"max-connections\",\"executed\":\"no\"}\n");
+    static const struct slice answer =
+        SLICE_INIT("HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
+                   "Content-Length: 110\r\nRetry-After: 1\r\nCache-Control: "
+                   "no-store\r\nConnection: close\r\n\r\n"
+                   "{\"type\":\"about:blank\",\"title\":\"Too many connections\",\"status\":503,"
+                   "\"reason\":\"max-connections\",\"executed\":\"no\"}\n");
 
     metrics_add(w->env.shard, w->refused_slot, 1);
     log_warn(&w->log, "connection refused: max_connections reached",
@@ -170,7 +172,8 @@ static void open_upstream(struct worker *w, struct policy *policy)
     };
 
     w->pool_policy = policy_ref(policy);
-    w->env.upstream = upstream_pool_open(w->loop, &settings, w->shared->metrics, w->env.shard, &w->log);
+    w->env.upstream =
+        upstream_pool_open(w->loop, &settings, w->shared->metrics, w->env.shard, &w->log);
 }
 
 static void find_slots(struct worker *w)
@@ -188,7 +191,8 @@ static void open_server(struct worker *w)
     http_server_init(&w->server, w->loop, &request_events, &w->env);
     w->server.settings = request_conn_settings(w->env.policy);
     w->server.shard = w->env.shard;
-    w->server.active_slot = metrics_series1(w->shared->metrics, METRIC_CLIENT_CONNECTIONS, "active");
+    w->server.active_slot =
+        metrics_series1(w->shared->metrics, METRIC_CLIENT_CONNECTIONS, "active");
     w->server.idle_slot = metrics_series1(w->shared->metrics, METRIC_CLIENT_CONNECTIONS, "idle");
 }
 

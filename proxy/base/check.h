@@ -31,6 +31,7 @@ _Noreturn void check_failed(const char *condition, const char *file, int line);
         taken_;                                                                                    \
     })
 
-#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
+#define CONTAINER_OF(pointer, type, member)                                                        \
+    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 #endif

@@ -58,8 +58,11 @@ bool log_level_from(struct slice name, enum log_level *ret_level)
 static size_t utf8_length(struct slice s)
 {
     const unsigned char *at = (const unsigned char *)s.at;
-    size_t len = at[0] < 0x80 ? 1 : at[0] >= 0xc2 && at[0] < 0xe0 ? 2 : at[0] >= 0xe0 && at[0] < 0xf0 ? 3
-                 : at[0] >= 0xf0 && at[0] < 0xf5 ? 4 : 0;
+    size_t len = at[0] < 0x80                    ? 1
+                 : at[0] >= 0xc2 && at[0] < 0xe0 ? 2
+                 : at[0] >= 0xe0 && at[0] < 0xf0 ? 3
+                 : at[0] >= 0xf0 && at[0] < 0xf5 ? 4
+                                                 : 0;
 
     if (len == 0 || len > s.len)
         return 0;
@@ -144,7 +147,8 @@ static void add_text(struct line *line, struct slice s)
 static void add_value(struct line *line, const struct log_field *field)
 {
     char number[32];
-    struct slice text = field->kind == LOG_FIELD_STR ? slice_of(field->value.str) : field->value.slice;
+    struct slice text =
+        field->kind == LOG_FIELD_STR ? slice_of(field->value.str) : field->value.slice;
 
     switch (field->kind) {
     case LOG_FIELD_STR:

@@ -19,7 +19,14 @@
  * debug: per request. */
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
-enum log_field_kind { LOG_FIELD_END, LOG_FIELD_STR, LOG_FIELD_SLICE, LOG_FIELD_INT, LOG_FIELD_UINT, LOG_FIELD_BOOL };
+enum log_field_kind {
+    LOG_FIELD_END,
+    LOG_FIELD_STR,
+    LOG_FIELD_SLICE,
+    LOG_FIELD_INT,
+    LOG_FIELD_UINT,
+    LOG_FIELD_BOOL
+};
 
 struct log_field {
     enum log_field_kind kind;
@@ -39,7 +46,8 @@ struct log_field {
 #define LOG_UINT(k, v) ((struct log_field){LOG_FIELD_UINT, (k), {.uint = (v)}})
 #define LOG_BOOL(k, v) ((struct log_field){LOG_FIELD_BOOL, (k), {.boolean = (v)}})
 
-/* Context carried by a long-lived object; parent may be NULL.  What it points to must outlive it. */
+/* Context carried by a long-lived object; parent may be NULL.  What it points to must outlive it.
+ */
 struct log_context {
     const struct log_context *parent;
     struct log_field field;
@@ -60,7 +68,8 @@ void log_write(enum log_level level, const struct log_context *context, const ch
     do {                                                                                           \
         if ((level) <= log_get_level())                                                            \
             log_write((level), (context), (event),                                                 \
-                      (const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){LOG_FIELD_END, NULL, {NULL}}}); \
+                      (const struct log_field[]){                                                  \
+                          __VA_ARGS__ __VA_OPT__(, ){LOG_FIELD_END, NULL, {NULL}}});               \
     } while (0)
 
 #define log_error(context, ...) LOG_AT(LOG_ERROR, context, __VA_ARGS__)

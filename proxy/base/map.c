@@ -178,7 +178,8 @@ void *map_remove(struct map *map, struct slice key)
 
     if (entry == NULL)
         return NULL;
-    /* The place stays taken in the index until the next rebuild, so that probing goes on past it. */
+    /* The place stays taken in the index until the next rebuild, so that probing goes on past it.
+     */
     free(entry->key);
     entry->key = NULL;
     map->live_count--;

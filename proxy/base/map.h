@@ -33,7 +33,8 @@ void *map_set(struct map *map, struct slice key, void *value);
 /* Gives the value removed, or NULL. */
 void *map_remove(struct map *map, struct slice key);
 
-/* Walk in insertion order: start with *at = 0; false at the end.  Do not change the map meanwhile. */
+/* Walk in insertion order: start with *at = 0; false at the end.  Do not change the map meanwhile.
+ */
 bool map_next(const struct map *map, size_t *at, struct slice *ret_key, void **ret_value);
 
 /* The keyed hash itself (64 bits; the key is random per process). */

@@ -27,9 +27,9 @@ static const struct family families[METRIC_COUNT] = {METRICS_FAMILIES(FAMILY_ROW
 
 /* Upper bounds of the histogram buckets in microseconds: below a millisecond too, for our own cost
  * and the store's. */
-static const uint64_t bucket_bounds_us[] = {100,    250,    500,    1000,    2500,    5000,    10000,
-                                            25000,  50000,  100000, 250000,  500000,  1000000, 2500000,
-                                            5000000, 10000000, 30000000, 60000000};
+static const uint64_t bucket_bounds_us[] = {
+    100,    250,    500,    1000,    2500,    5000,    10000,    25000,    50000,
+    100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000, 30000000, 60000000};
 #define BUCKET_COUNT COUNT_OF(bucket_bounds_us)
 #define HISTOGRAM_SLOTS (BUCKET_COUNT + 2) /* buckets, above the last bound, sum in us */
 
@@ -118,7 +118,8 @@ static uint32_t take_slots(struct metrics *m, uint32_t count)
         _Atomic(cell *) *chunk = &m->shards[i].chunks[slot / CHUNK_SLOTS];
 
         if (atomic_load(chunk) == NULL)
-            atomic_store_explicit(chunk, mem_calloc(CHUNK_SLOTS, sizeof(cell)), memory_order_release);
+            atomic_store_explicit(chunk, mem_calloc(CHUNK_SLOTS, sizeof(cell)),
+                                  memory_order_release);
     }
     return slot;
 }
@@ -193,7 +194,8 @@ uint32_t metrics_series1(struct metrics *m, enum metric family, const char *valu
     return metrics_series(m, family, &value);
 }
 
-uint32_t metrics_series2(struct metrics *m, enum metric family, const char *value0, const char *value1)
+uint32_t metrics_series2(struct metrics *m, enum metric family, const char *value0,
+                         const char *value1)
 {
     const char *const values[] = {value0, value1};
 
@@ -288,7 +290,8 @@ static bool series_text(struct metrics *m, const struct series *series, struct b
 }
 
 /* OpenMetrics names a counter's family without the _total of its samples. */
-static bool family_head_text(const struct family *family, enum metrics_format format, struct buf *out)
+static bool family_head_text(const struct family *family, enum metrics_format format,
+                             struct buf *out)
 {
     static const char *const type_names[] = {"counter", "gauge", "histogram"};
     struct slice name = slice_of(family->name);

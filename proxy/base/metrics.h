@@ -13,38 +13,65 @@
 #include "base/buf.h"
 #include "base/check.h"
 
-/*      enumerator            name (without lockkeeper_)            type       labels          help */
+/*      enumerator            name (without lockkeeper_)            type       labels          help
+ */
 #define METRICS_FAMILIES(X)                                                                        \
-    X(HTTP_REQUESTS, "http_requests_total", COUNTER, "route,code", "Requests answered, by route and status class.") \
-    X(HTTP_DURATION, "http_request_duration_seconds", HISTOGRAM, "route", "Time from the request head to the last byte of the answer.") \
-    X(ADMISSION_DURATION, "admission_duration_seconds", HISTOGRAM, "route", "Time spent deciding whether a request may pass.") \
-    X(DECISIONS, "decisions_total", COUNTER, "route,limit,decision", "What each limit decided: allowed, limited, shadow_limited, skipped, missing_key, error_allowed, error_denied, local_allowed, local_limited.") \
-    X(NEAR_LIMIT, "near_limit_total", COUNTER, "route,limit", "Requests admitted with less than a fifth of the limit left.") \
-    X(REFUSALS, "refusals_total", COUNTER, "route,reason", "Requests Lockkeeper answered by itself, by reason.") \
-    X(UPSTREAM_FAILURES, "upstream_failures_total", COUNTER, "upstream,reason", "Exchanges with a service that failed: unreachable, bad-answer, timeout, reset.") \
-    X(UPSTREAM_RETRIES, "upstream_retries_total", COUNTER, "upstream", "Exchanges repeated because a pooled connection had gone stale.") \
-    X(UPSTREAM_CONNECTIONS, "upstream_connections", GAUGE, "upstream,state", "Connections to the service: connecting, idle, active.") \
-    X(UPSTREAM_WAITING, "upstream_waiting_requests", GAUGE, "upstream", "Requests waiting for a connection to the service.") \
-    X(CLIENT_CONNECTIONS, "client_connections", GAUGE, "state", "Client connections: active, idle.") \
-    X(CLIENT_ACCEPTED, "client_accepted_total", COUNTER, "", "Client connections accepted.") \
-    X(CLIENT_REFUSED, "client_refused_total", COUNTER, "reason", "Client connections refused or ended by us: max-connections, timeout, bad-request.") \
-    X(STORE_CALLS, "store_calls_total", COUNTER, "script,result", "Script calls by result: ok, not_sent, unknown, refused.") \
-    X(STORE_DURATION, "store_call_duration_seconds", HISTOGRAM, "", "Time from handing a script call to the store to its reply.") \
-    X(STORE_CONNECTIONS, "store_connections", GAUGE, "", "Store connections that are ready, over all workers; equal to lockkeeper_workers when all is well.") \
-    X(STORE_RECONNECTS, "store_reconnects_total", COUNTER, "", "Times a lost store connection was made again.") \
-    X(STORE_PENDING, "store_pending_calls", GAUGE, "", "Script calls that wait for a reply.") \
-    X(STORE_BREAKER_OPEN, "store_breaker_open", GAUGE, "", "Workers whose circuit breaker to the store is open.") \
-    X(STORE_LOCAL_CALLS, "store_local_calls_total", COUNTER, "", "Calls decided by the embedded engine because the store failed (on_store_failure: local).") \
-    X(EMBEDDED_KEYS, "embedded_keys", GAUGE, "", "Keys in the embedded store.") \
-    X(EMBEDDED_BYTES, "embedded_bytes", GAUGE, "", "Memory the embedded store uses for keys.") \
-    X(EMBEDDED_FULL, "embedded_full_total", COUNTER, "", "Script calls refused because the embedded store was full.") \
-    X(ACCESS_LOG_DROPPED, "access_log_dropped_total", COUNTER, "", "Access log lines dropped because the log could not keep up.") \
-    X(WORKERS, "workers", GAUGE, "", "Worker threads.") \
-    X(DRAINING, "draining", GAUGE, "", "1 while the process drains.") \
-    X(CONFIG_RELOADS, "config_reloads_total", COUNTER, "result", "Policy loads after the first, by result: success, failure.") \
-    X(CONFIG_LAST_RELOAD_OK, "config_last_reload_successful", GAUGE, "", "1 if the newest policy load succeeded.") \
-    X(CONFIG_LAST_RELOAD_TIME, "config_last_reload_success_timestamp_seconds", GAUGE, "", "When policies were last loaded with success.") \
-    X(BUILD_INFO, "build_info", GAUGE, "version,libuv,lua,openssl", "1, with the versions of this build.")
+    X(HTTP_REQUESTS, "http_requests_total", COUNTER, "route,code",                                 \
+      "Requests answered, by route and status class.")                                             \
+    X(HTTP_DURATION, "http_request_duration_seconds", HISTOGRAM, "route",                          \
+      "Time from the request head to the last byte of the answer.")                                \
+    X(ADMISSION_DURATION, "admission_duration_seconds", HISTOGRAM, "route",                        \
+      "Time spent deciding whether a request may pass.")                                           \
+    X(DECISIONS, "decisions_total", COUNTER, "route,limit,decision",                               \
+      "What each limit decided: allowed, limited, shadow_limited, skipped, missing_key, "          \
+      "error_allowed, error_denied, local_allowed, local_limited.")                                \
+    X(NEAR_LIMIT, "near_limit_total", COUNTER, "route,limit",                                      \
+      "Requests admitted with less than a fifth of the limit left.")                               \
+    X(REFUSALS, "refusals_total", COUNTER, "route,reason",                                         \
+      "Requests Lockkeeper answered by itself, by reason.")                                        \
+    X(UPSTREAM_FAILURES, "upstream_failures_total", COUNTER, "upstream,reason",                    \
+      "Exchanges with a service that failed: unreachable, bad-answer, timeout, reset.")            \
+    X(UPSTREAM_RETRIES, "upstream_retries_total", COUNTER, "upstream",                             \
+      "Exchanges repeated because a pooled connection had gone stale.")                            \
+    X(UPSTREAM_CONNECTIONS, "upstream_connections", GAUGE, "upstream,state",                       \
+      "Connections to the service: connecting, idle, active.")                                     \
+    X(UPSTREAM_WAITING, "upstream_waiting_requests", GAUGE, "upstream",                            \
+      "Requests waiting for a connection to the service.")                                         \
+    X(CLIENT_CONNECTIONS, "client_connections", GAUGE, "state",                                    \
+      "Client connections: active, idle.")                                                         \
+    X(CLIENT_ACCEPTED, "client_accepted_total", COUNTER, "", "Client connections accepted.")       \
+    X(CLIENT_REFUSED, "client_refused_total", COUNTER, "reason",                                   \
+      "Client connections refused or ended by us: max-connections, timeout, bad-request.")         \
+    X(STORE_CALLS, "store_calls_total", COUNTER, "script,result",                                  \
+      "Script calls by result: ok, not_sent, unknown, refused.")                                   \
+    X(STORE_DURATION, "store_call_duration_seconds", HISTOGRAM, "",                                \
+      "Time from handing a script call to the store to its reply.")                                \
+    X(STORE_CONNECTIONS, "store_connections", GAUGE, "",                                           \
+      "Store connections that are ready, over all workers; equal to lockkeeper_workers when all "  \
+      "is well.")                                                                                  \
+    X(STORE_RECONNECTS, "store_reconnects_total", COUNTER, "",                                     \
+      "Times a lost store connection was made again.")                                             \
+    X(STORE_PENDING, "store_pending_calls", GAUGE, "", "Script calls that wait for a reply.")      \
+    X(STORE_BREAKER_OPEN, "store_breaker_open", GAUGE, "",                                         \
+      "Workers whose circuit breaker to the store is open.")                                       \
+    X(STORE_LOCAL_CALLS, "store_local_calls_total", COUNTER, "",                                   \
+      "Calls decided by the embedded engine because the store failed (on_store_failure: local).")  \
+    X(EMBEDDED_KEYS, "embedded_keys", GAUGE, "", "Keys in the embedded store.")                    \
+    X(EMBEDDED_BYTES, "embedded_bytes", GAUGE, "", "Memory the embedded store uses for keys.")     \
+    X(EMBEDDED_FULL, "embedded_full_total", COUNTER, "",                                           \
+      "Script calls refused because the embedded store was full.")                                 \
+    X(ACCESS_LOG_DROPPED, "access_log_dropped_total", COUNTER, "",                                 \
+      "Access log lines dropped because the log could not keep up.")                               \
+    X(WORKERS, "workers", GAUGE, "", "Worker threads.")                                            \
+    X(DRAINING, "draining", GAUGE, "", "1 while the process drains.")                              \
+    X(CONFIG_RELOADS, "config_reloads_total", COUNTER, "result",                                   \
+      "Policy loads after the first, by result: success, failure.")                                \
+    X(CONFIG_LAST_RELOAD_OK, "config_last_reload_successful", GAUGE, "",                           \
+      "1 if the newest policy load succeeded.")                                                    \
+    X(CONFIG_LAST_RELOAD_TIME, "config_last_reload_success_timestamp_seconds", GAUGE, "",          \
+      "When policies were last loaded with success.")                                              \
+    X(BUILD_INFO, "build_info", GAUGE, "version,libuv,lua,openssl",                                \
+      "1, with the versions of this build.")
 
 #define METRICS_ENUM(id, name, type, labels, help) METRIC_##id,
 enum metric { METRICS_FAMILIES(METRICS_ENUM) METRIC_COUNT };

@@ -15,7 +15,10 @@ struct slice {
 };
 
 #define SLICE(literal) ((struct slice){"" literal, sizeof(literal) - 1})
-#define SLICE_INIT(literal) {"" literal, sizeof(literal) - 1}
+#define SLICE_INIT(literal)                                                                        \
+    {                                                                                              \
+        "" literal, sizeof(literal) - 1                                                            \
+    }
 #define SLICE_NONE ((struct slice){NULL, 0})
 /* For printf: "%.*s", SLICE_ARGS(s). */
 #define SLICE_ARGS(s) ((int)(s).len), ((s).at != NULL ? (s).at : "")

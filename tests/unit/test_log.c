@@ -151,11 +151,15 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_line_has_its_context_and_fields, open_pipe, close_pipe),
-        cmocka_unit_test_setup_teardown(a_huge_field_is_cut_and_the_line_stays_json, open_pipe, close_pipe),
-        cmocka_unit_test_setup_teardown(the_level_decides_and_repeats_are_counted, open_pipe, close_pipe),
+        cmocka_unit_test_setup_teardown(a_huge_field_is_cut_and_the_line_stays_json, open_pipe,
+                                        close_pipe),
+        cmocka_unit_test_setup_teardown(the_level_decides_and_repeats_are_counted, open_pipe,
+                                        close_pipe),
         cmocka_unit_test(every_level_has_a_name),
-        cmocka_unit_test_setup_teardown(a_sink_keeps_whole_lines_and_counts_what_it_drops, open_pipe, close_pipe),
-        cmocka_unit_test_setup_teardown(a_sink_on_a_full_pipe_waits_without_blocking, open_pipe, close_pipe),
+        cmocka_unit_test_setup_teardown(a_sink_keeps_whole_lines_and_counts_what_it_drops,
+                                        open_pipe, close_pipe),
+        cmocka_unit_test_setup_teardown(a_sink_on_a_full_pipe_waits_without_blocking, open_pipe,
+                                        close_pipe),
     };
 
     return cmocka_run_group_tests_name("log", tests, NULL, NULL);

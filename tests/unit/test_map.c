@@ -7,9 +7,10 @@
 /* The first vectors of the SipHash-2-4 reference: key 00..0f, input 00, 01, ... of each length. */
 static void siphash_gives_the_reference_vectors(void **state)
 {
-    static const uint64_t expected[] = {0x726fdb47dd0e0e31u, 0x74f839c593dc67fdu, 0x0d6c8009d9a94f5au,
-                                        0x85676696d7fb7e2du, 0xcf2794e0277187b7u, 0x18765564cd99a68du,
-                                        0xcbc9466e58fee3ceu, 0xab0200f58b01d137u, 0x93f5f5799a932462u};
+    static const uint64_t expected[] = {
+        0x726fdb47dd0e0e31u, 0x74f839c593dc67fdu, 0x0d6c8009d9a94f5au,
+        0x85676696d7fb7e2du, 0xcf2794e0277187b7u, 0x18765564cd99a68du,
+        0xcbc9466e58fee3ceu, 0xab0200f58b01d137u, 0x93f5f5799a932462u};
     char input[16];
 
     UNUSED(state);

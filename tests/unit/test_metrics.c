@@ -56,8 +56,10 @@ static void a_histogram_counts_cumulatively(void **state)
     metrics_observe_us(shard, slot, 3600000000u);
     assert_int_equal(metrics_read(metrics, slot), 3);
     text = page(metrics, METRICS_PROMETHEUS, &out);
-    assert_non_null(strstr(text, "lockkeeper_store_call_duration_seconds_bucket{le=\"0.0001\"} 1\n"));
-    assert_non_null(strstr(text, "lockkeeper_store_call_duration_seconds_bucket{le=\"0.00025\"} 2\n"));
+    assert_non_null(
+        strstr(text, "lockkeeper_store_call_duration_seconds_bucket{le=\"0.0001\"} 1\n"));
+    assert_non_null(
+        strstr(text, "lockkeeper_store_call_duration_seconds_bucket{le=\"0.00025\"} 2\n"));
     assert_non_null(strstr(text, "lockkeeper_store_call_duration_seconds_bucket{le=\"60\"} 2\n"));
     assert_non_null(strstr(text, "lockkeeper_store_call_duration_seconds_bucket{le=\"+Inf\"} 3\n"));
     assert_non_null(strstr(text, "lockkeeper_store_call_duration_seconds_sum 3600.000201\n"));
@@ -73,7 +75,8 @@ static void label_values_are_escaped_and_a_small_page_is_refused(void **state)
 
     UNUSED(state);
     metrics_series1(metrics, METRIC_HTTP_DURATION, "a\"b\\c\nd");
-    assert_non_null(strstr(page(metrics, METRICS_PROMETHEUS, &out), "{route=\"a\\\"b\\\\c\\nd\"} 0"));
+    assert_non_null(
+        strstr(page(metrics, METRICS_PROMETHEUS, &out), "{route=\"a\\\"b\\\\c\\nd\"} 0"));
     buf_clear(&out);
     buf_init(&out, 100);
     assert_false(metrics_text(metrics, METRICS_PROMETHEUS, &out));

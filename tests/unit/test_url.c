@@ -48,10 +48,22 @@ static void good_urls_are_taken_apart(void **state)
 
 static void bad_urls_say_what_would_be_right(void **state)
 {
-    static const char *const bad[] = {"",           "127.0.0.1:3000",  "http:/x",       "http://",
-                                      "http://h:0", "http://h:65536",  "http://h:1x",   "http://h:",
-                                      "http://a b", "http://[::1",     "http://[::1]x", "unix://run/x",
-                                      "unix:///",   "redis://%zz@h:1", "http://h%00",   "ht tp://h",
+    static const char *const bad[] = {"",
+                                      "127.0.0.1:3000",
+                                      "http:/x",
+                                      "http://",
+                                      "http://h:0",
+                                      "http://h:65536",
+                                      "http://h:1x",
+                                      "http://h:",
+                                      "http://a b",
+                                      "http://[::1",
+                                      "http://[::1]x",
+                                      "unix://run/x",
+                                      "unix:///",
+                                      "redis://%zz@h:1",
+                                      "http://h%00",
+                                      "ht tp://h",
                                       "redis://:%00@h"};
 
     UNUSED(state);

@@ -1,4 +1,4 @@
-#include "app/commands.h"
+#include "app/cli.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -24,7 +24,7 @@ static int usage_error(const char *command, const char *message)
 {
     fprintf(stderr, "lockkeeper %s: %s\nusage: lockkeeper %s\n", command, message,
             find_command(command)->usage);
-    return COMMANDS_USAGE;
+    return CLI_USAGE;
 }
 
 /* Policy paths are all that run takes. */
@@ -35,8 +35,7 @@ static int run_run(int argc, char **argv)
             return usage_error("run", "unknown option");
     if (argc < 2)
         return usage_error("run", "name a policy file or a directory of them");
-    return server_run((const char *const *)&argv[1], (size_t)argc - 1) == 0 ? COMMANDS_OK
-                                                                            : COMMANDS_FAILED;
+    return server_run((const char *const *)&argv[1], (size_t)argc - 1) == 0 ? CLI_OK : CLI_FAILED;
 }
 
 static void print_problems_json(const struct policy_problems *problems)
@@ -46,10 +45,11 @@ static void print_problems_json(const struct policy_problems *problems)
     for (size_t i = 0; i < problems->count; i++) {
         const struct policy_problem *p = &problems->items[i];
 
-        json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:i, s:s, s:s}", "severity",
-                                              p->severity == POLICY_ERROR ? "error" : "warning", "file",
-                                              p->file, "line", (int)p->line, "column", (int)p->column,
-                                              "where", p->where, "message", p->message));
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s, s:i, s:i, s:s, s:s}", "severity",
+                                        p->severity == POLICY_ERROR ? "error" : "warning", "file",
+                                        p->file, "line", (int)p->line, "column", (int)p->column,
+                                        "where", p->where, "message", p->message));
     }
     json_dumpf(list, stdout, JSON_INDENT(2));
     putchar('\n');
@@ -78,7 +78,7 @@ static int check_paths(const char *const *paths, size_t path_count, bool as_json
 
     policy_problems_init(&problems);
     policy = policy_load(paths, path_count, &problems);
-    code = policy != NULL ? COMMANDS_OK : COMMANDS_FAILED;
+    code = policy != NULL ? CLI_OK : CLI_FAILED;
     if (as_json)
         print_problems_json(&problems);
     else {
@@ -99,7 +99,8 @@ static int run_check(int argc, char **argv)
     for (; at < argc && argv[at][0] == '-'; at++) {
         if (strcmp(argv[at], "--format=json") == 0)
             as_json = true;
-        else if (strcmp(argv[at], "--format") == 0 && at + 1 < argc && strcmp(argv[at + 1], "json") == 0)
+        else if (strcmp(argv[at], "--format") == 0 && at + 1 < argc &&
+                 strcmp(argv[at + 1], "json") == 0)
             as_json = ++at > 0;
         else
             return usage_error("check", "unknown option; there is --format json");
@@ -148,7 +149,7 @@ static int run_schema(int argc, char **argv)
     if (argc > 1)
         return usage_error("schema", "it takes no arguments");
     policy_write_schema(stdout);
-    return COMMANDS_OK;
+    return CLI_OK;
 }
 
 static int run_reference(int argc, char **argv)
@@ -157,7 +158,7 @@ static int run_reference(int argc, char **argv)
     if (argc > 1)
         return usage_error("reference", "it takes no arguments");
     policy_write_reference(stdout);
-    return COMMANDS_OK;
+    return CLI_OK;
 }
 
 static int run_version(int argc, char **argv)
@@ -165,7 +166,7 @@ static int run_version(int argc, char **argv)
     UNUSED(argc);
     UNUSED(argv);
     version_print(stdout);
-    return COMMANDS_OK;
+    return CLI_OK;
 }
 
 static int run_help(int argc, char **argv)
@@ -174,28 +175,32 @@ static int run_help(int argc, char **argv)
 
     if (argc > 1 && command == NULL) {
         fprintf(stderr, "lockkeeper help: there is no command \"%s\"\n", argv[1]);
-        return COMMANDS_USAGE;
+        return CLI_USAGE;
     }
     if (command != NULL)
         printf("usage: lockkeeper %s\n\n%s\n", command->usage, command->help);
     else
         print_help(stdout);
-    return COMMANDS_OK;
+    return CLI_OK;
 }
 
 static const struct command commands[] = {
     {"run", "run PATH...",
-     "Run the proxy with the policies in PATH (files, or directories of *.yaml).  Logs go to stderr, the\n"
-     "access log to stdout.  SIGTERM finishes what runs and exits 0; SIGHUP loads the policies again.",
+     "Run the proxy with the policies in PATH (files, or directories of *.yaml).  Logs go to "
+     "stderr, the\n"
+     "access log to stdout.  SIGTERM finishes what runs and exits 0; SIGHUP loads the policies "
+     "again.",
      run_run},
     {"check", "check [--format json] PATH...",
      "Report every error and warning in the policies, with file, line and column.", run_check},
     {"explain", "explain PATH... 'METHOD TARGET' [-H 'name: value']... [--client ADDRESS]",
-     "Show which route a request would take, its keys and limits, and what the store would be asked.",
+     "Show which route a request would take, its keys and limits, and what the store would be "
+     "asked.",
      run_explain},
     {"schema", "schema", "Print the JSON Schema (draft-07) of a policy file.", run_schema},
     {"reference", "reference", "Print the tables of all policy keys as Markdown.", run_reference},
-    {"version", "version", "Print the version and those of the libraries it was built with.", run_version},
+    {"version", "version", "Print the version and those of the libraries it was built with.",
+     run_version},
     {"help", "help [COMMAND]", "Print this, or what a command takes.", run_help},
 };
 
@@ -213,7 +218,8 @@ static void print_help(FILE *out)
     for (size_t i = 0; i < COUNT_OF(commands); i++)
         fprintf(out, "  lockkeeper %s\n", commands[i].usage);
     fputs("\n`lockkeeper help COMMAND` tells more.\n"
-          "Exit codes: 0 good, 1 bad policies or failure, 2 wrong usage.\n", out);
+          "Exit codes: 0 good, 1 bad policies or failure, 2 wrong usage.\n",
+          out);
 }
 
 /* Options that people try first are taken for what they mean. */
@@ -228,23 +234,23 @@ static const char *command_name(const char *word)
     return word;
 }
 
-int commands_run(int argc, char **argv)
+int cli_run(int argc, char **argv)
 {
     const struct command *command = argc > 1 ? find_command(command_name(argv[1])) : NULL;
 
     if (argc < 2) {
         print_help(stderr);
-        return COMMANDS_USAGE;
+        return CLI_USAGE;
     }
     if (command == NULL) {
         fprintf(stderr, "lockkeeper: there is no command \"%s\"\n\n", argv[1]);
         print_help(stderr);
-        return COMMANDS_USAGE;
+        return CLI_USAGE;
     }
     for (int i = 2; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0) {
             printf("usage: lockkeeper %s\n\n%s\n", command->usage, command->help);
-            return COMMANDS_OK;
+            return CLI_OK;
         }
     }
     return command->run(argc - 1, argv + 1);
