@@ -198,8 +198,9 @@ static enum http_fault fault_of_llhttp(llhttp_errno_t error)
     case HPE_INVALID_CONTENT_LENGTH:
         return HTTP_FAULT_CONTENT_LENGTH;
     case HPE_UNEXPECTED_CONTENT_LENGTH:
-    case HPE_INVALID_TRANSFER_ENCODING:
         return HTTP_FAULT_LENGTH_AND_CODING;
+    case HPE_INVALID_TRANSFER_ENCODING:
+        return HTTP_FAULT_CODING_ORDER;
     default:
         return HTTP_FAULT_SYNTAX;
     }

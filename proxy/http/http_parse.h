@@ -35,6 +35,7 @@
     X(LENGTH_AND_CODING, 400, "malformed-framing",                                                 \
       "Content-Length and Transfer-Encoding exclude each other")                                   \
     X(CODING, 501, "unsupported-coding", "the only transfer coding understood is chunked")         \
+    X(CODING_ORDER, 400, "malformed-framing", "chunked must be the last transfer coding, once")    \
     X(CODING_IN_1_0, 400, "malformed-framing", "HTTP/1.0 has no transfer codings")                 \
     X(EXPECTATION, 417, "unsupported-expectation", "the only expectation met is 100-continue")     \
     X(STATUS_LINE, 502, "malformed-head", "the status line is not valid HTTP")

@@ -1,0 +1,690 @@
+/* The client side over real loopback connections: a raw client talks, a handler scripted by the path
+ * of each request answers. */
+#include "raw_peer.h"
+
+#include "base/buf.h"
+#include "http/http_conn.h"
+#include "net/listener.h"
+
+struct fixture;
+
+/* What the handler keeps of one exchange; in the connection's arena. */
+struct exchange {
+    struct fixture *f;
+    struct http_conn *conn;
+    const struct http_request *request;
+};
+
+struct fixture {
+    struct loop *loop;
+    struct listener *listener;
+    struct http_server server;
+    struct raw_peer peer;
+    struct exchange *last;  /* the newest exchange, until it ends */
+    struct buf body;        /* of the newest exchange */
+    unsigned request_count, body_end_count, gone_count, refused_count, half_close_count, drain_count;
+    enum http_gone gone;
+    unsigned refused_status;
+    char paths[256]; /* of all requests, in order */
+};
+
+static enum stream_status send_answer_head(struct exchange *x, unsigned status, enum http_body body,
+                                           uint64_t length)
+{
+    struct http_response head = {
+        .status = status,
+        .reason = slice_of(http_status_phrase(status)),
+        .body = body,
+        .content_length = length,
+    };
+
+    return http_conn_send_head(x->conn, &head);
+}
+
+static void answer(struct exchange *x, unsigned status, struct slice body)
+{
+    struct fixture *f = x->f;
+
+    send_answer_head(x, status, body.len > 0 ? HTTP_BODY_LENGTH : HTTP_BODY_NONE, body.len);
+    http_conn_send_body(x->conn, body);
+    http_conn_send_end(x->conn);
+    f->last = NULL;
+}
+
+static bool path_is(const struct exchange *x, const char *path)
+{
+    return slice_equal(x->request->path, slice_of(path));
+}
+
+static void *on_request(void *env, struct http_conn *conn, const struct http_request *head)
+{
+    struct fixture *f = env;
+    struct exchange *x = arena_calloc(http_conn_arena(conn), 1, sizeof(*x));
+
+    *x = (struct exchange){f, conn, head};
+    f->last = x;
+    f->request_count++;
+    buf_clear(&f->body);
+    snprintf(f->paths + strlen(f->paths), sizeof(f->paths) - strlen(f->paths), "%.*s ",
+             SLICE_ARGS(head->path));
+    if (path_is(x, "/now"))
+        answer(x, 200, SLICE("now"));
+    else if (path_is(x, "/empty"))
+        answer(x, 204, SLICE(""));
+    else if (path_is(x, "/echo"))
+        http_conn_body_start(conn);
+    return x;
+}
+
+static void on_body(void *exchange, struct slice data)
+{
+    struct exchange *x = exchange;
+
+    assert_true(data.len > 0);
+    assert_true(buf_append(&x->f->body, data));
+}
+
+static void on_body_end(void *exchange)
+{
+    struct exchange *x = exchange;
+
+    x->f->body_end_count++;
+    if (path_is(x, "/echo"))
+        answer(x, 200, buf_slice(&x->f->body));
+}
+
+static void on_drain(void *exchange)
+{
+    ((struct exchange *)exchange)->f->drain_count++;
+}
+
+static void on_gone(void *exchange, enum http_gone why)
+{
+    struct exchange *x = exchange;
+
+    x->f->gone_count++;
+    x->f->gone = why;
+    x->f->last = NULL;
+}
+
+static void on_refused(void *env, struct http_conn *conn, unsigned status, const char *reason)
+{
+    struct fixture *f = env;
+
+    assert_non_null(http_conn_stream(conn));
+    assert_non_null(reason);
+    f->refused_count++;
+    f->refused_status = status;
+}
+
+static void on_half_close(void *exchange)
+{
+    ((struct exchange *)exchange)->f->half_close_count++;
+}
+
+static const struct http_conn_events events = {
+    .on_request = on_request,
+    .on_body = on_body,
+    .on_body_end = on_body_end,
+    .on_drain = on_drain,
+    .on_gone = on_gone,
+    .on_refused = on_refused,
+    .on_half_close = on_half_close,
+};
+
+static void on_accept(void *owner, struct stream *stream)
+{
+    struct fixture *f = owner;
+
+    http_server_accept(&f->server, stream);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct listener_options options = {.address = "127.0.0.1:0", .fd = -1};
+
+    buf_init(&f->body, 64 * 1024 * 1024);
+    assert_int_equal(loop_open(&f->loop), 0);
+    http_server_init(&f->server, f->loop, &events, f);
+    f->server.settings = (struct http_conn_settings){
+        .header_timeout_ms = 60000,
+        .body_timeout_ms = 60000,
+        .idle_timeout_ms = 60000,
+        .write_timeout_ms = 60000,
+        .max_header_bytes = 2048,
+        .max_header_count = 20,
+        .max_target_bytes = 512,
+        .max_body_bytes = 32 * 1024 * 1024,
+    };
+    assert_int_equal(listener_open(f->loop, &options, on_accept, f, &f->listener), 0);
+    *state = f;
+    return 0;
+}
+
+/* Nothing may be left: loop_close checks the handles, the sanitizers the memory. */
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    listener_close(&f->listener);
+    http_server_close(&f->server);
+    assert_int_equal(f->server.connection_count, 0);
+    raw_peer_close(&f->peer);
+    buf_clear(&f->body);
+    loop_close(&f->loop);
+    free(f);
+    return 0;
+}
+
+#define WAIT(f, condition) RAW_PEER_WAIT((f)->loop, raw_peer_poll(&(f)->peer), condition)
+#define TURN(f) RAW_PEER_TURN((f)->loop, raw_peer_poll(&(f)->peer))
+
+static void say(struct fixture *f, const char *text)
+{
+    if (f->peer.fd <= 0)
+        raw_peer_connect(&f->peer, listener_port(f->listener));
+    raw_peer_send(&f->peer, slice_of(text));
+}
+
+#define REQUEST(line, fields) line " HTTP/1.1\r\nHost: a\r\n" fields "\r\n"
+
+static void connection_is_kept(void **state)
+{
+    struct fixture *f = *state;
+
+    for (unsigned i = 1; i <= 3; i++) {
+        say(f, REQUEST("GET /now", ""));
+        WAIT(f, raw_peer_has(&f->peer, "\r\n\r\nnow"));
+        assert_true(raw_peer_has(&f->peer, "HTTP/1.1 200 OK\r\n"));
+        assert_true(raw_peer_has(&f->peer, "Content-Length: 3\r\n"));
+        assert_true(raw_peer_has(&f->peer, "Date: "));
+        assert_false(raw_peer_has(&f->peer, "Connection:"));
+        raw_peer_forget_input(&f->peer);
+        WAIT(f, !list_is_empty(&f->server.idle));
+    }
+    assert_int_equal(f->request_count, 3);
+    assert_int_equal(f->server.connection_count, 1);
+}
+
+static void close_is_honoured(void **state)
+{
+    struct fixture *f = *state;
+
+    say(f, REQUEST("GET /now", "Connection: close\r\n"));
+    WAIT(f, f->peer.has_ended);
+    assert_true(raw_peer_has(&f->peer, "Connection: close\r\n"));
+    assert_true(raw_peer_has(&f->peer, "\r\n\r\nnow"));
+    assert_false(f->peer.is_reset);
+}
+
+static void http_1_0_keeps_alive_on_request_only(void **state)
+{
+    struct fixture *f = *state;
+
+    say(f, "GET /now HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    WAIT(f, raw_peer_has(&f->peer, "\r\n\r\nnow"));
+    assert_true(raw_peer_has(&f->peer, "Connection: keep-alive\r\n"));
+    say(f, "GET /now HTTP/1.0\r\n\r\n");
+    WAIT(f, f->peer.has_ended);
+    assert_int_equal(f->request_count, 2);
+}
+
+static void pipelined_requests_are_answered_in_order(void **state)
+{
+    struct fixture *f = *state;
+
+    say(f, REQUEST("GET /wait", "") REQUEST("POST /echo", "Content-Length: 3\r\n")
+           "abc" REQUEST("GET /now", "") "GET /par");
+    WAIT(f, f->request_count == 1);
+    TURN(f);
+    assert_int_equal(f->request_count, 1);
+    assert_int_equal(f->peer.in_len, 0);
+    answer(f->last, 200, SLICE("first"));
+    WAIT(f, raw_peer_has(&f->peer, "\r\n\r\nnow"));
+    assert_string_equal(f->paths, "/wait /echo /now ");
+    assert_true(strstr(f->peer.in, "first") < strstr(f->peer.in, "abc"));
+    raw_peer_forget_input(&f->peer);
+    say(f, "tial HTTP/1.1\r\nHost: a\r\n\r\n");
+    WAIT(f, f->request_count == 4);
+    assert_non_null(strstr(f->paths, "/partial "));
+    answer(f->last, 200, SLICE("last"));
+    WAIT(f, raw_peer_has(&f->peer, "last"));
+}
+
+/* Every way to split the bytes of two requests over two reads gives the same answers. */
+static void splits_do_not_matter(void **state)
+{
+    struct fixture *f = *state;
+    static const char text[] = REQUEST("POST /echo", "Transfer-Encoding: chunked\r\n")
+        "3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: 1\r\n\r\n" REQUEST("GET /now", "");
+    size_t len = sizeof(text) - 1;
+
+    for (size_t i = 1; i < len; i++) {
+        raw_peer_connect(&f->peer, listener_port(f->listener));
+        f->request_count = 0;
+        raw_peer_send(&f->peer, slice_from(text, i));
+        TURN(f);
+        raw_peer_send(&f->peer, slice_from(text + i, len - i));
+        WAIT(f, raw_peer_has(&f->peer, "\r\n\r\nnow"));
+        assert_true(raw_peer_has(&f->peer, "\r\n\r\nabcde"));
+        assert_int_equal(f->request_count, 2);
+        raw_peer_close(&f->peer);
+        WAIT(f, f->server.connection_count == 0);
+    }
+}
+
+static void bodies_wait_until_they_are_wanted(void **state)
+{
+    struct fixture *f = *state;
+
+    say(f, REQUEST("POST /wait", "Content-Length: 6\r\n") "abc");
+    WAIT(f, f->request_count == 1);
+    TURN(f);
+    assert_int_equal(buf_len(&f->body), 0);
+    http_conn_body_start(f->last->conn);
+    assert_int_equal(buf_len(&f->body), 0); /* not from inside the call */
+    WAIT(f, buf_len(&f->body) == 3);
+    http_conn_body_stop(f->last->conn);
+    say(f, "def");
+    TURN(f);
+    assert_int_equal(buf_len(&f->body), 3);
+    http_conn_body_start(f->last->conn);
+    WAIT(f, f->body_end_count == 1);
+    assert_slice_equal(buf_slice(&f->body), SLICE("abcdef"));
+    assert_int_equal(http_conn_received_bytes(f->last->conn),
+                     6 + sizeof(REQUEST("POST /wait", "Content-Length: 6\r\n")) - 1);
+    answer(f->last, 200, SLICE("ok"));
+    WAIT(f, raw_peer_has(&f->peer, "\r\n\r\nok"));
+}
+
+static void continue_is_sent_when_the_body_is_wanted(void **state)
+{
+    struct fixture *f = *state;
+
+    say(f, REQUEST("POST /wait", "Content-Length: 3\r\nExpect: 100-continue\r\n"));
+    WAIT(f, f->request_count == 1);
+    TURN(f);
+    assert_int_equal(f->peer.in_len, 0);
+    http_conn_body_start(f->last->conn);
+    WAIT(f, f->peer.in_len > 0);
+    assert_string_equal(f->peer.in, "HTTP/1.1 100 Continue\r\n\r\n");
+    say(f, "abc");
+    WAIT(f, f->body_end_count == 1);
+    answer(f->last, 200, SLICE("ok"));
+    WAIT(f, raw_peer_has(&f->peer, "\r\n\r\nok"));
+    assert_false(raw_peer_has(&f->peer, "Connection: close"));
+}
+
+/* Whether the client will send the body is not known then, so the connection cannot go on. */
+static void refused_expectation_closes(void **state)
+{
+    struct fixture *f = *state;
+
+    say(f, REQUEST("POST /now", "Content-Length: 3\r\nExpect: 100-continue\r\n"));
+    WAIT(f, f->peer.has_ended);
+    assert_true(raw_peer_has(&f->peer, "Connection: close\r\n"));
+    assert_false(raw_peer_has(&f->peer, " 100 "));
+}
+
+static void interim_answers_pass(void **state)
+{
+    struct fixture *f = *state;
+    struct http_field link = {.name = SLICE("Link"), .value = SLICE("</a.css>")};
+    struct http_response hints = {
+        .status = 103, .reason = SLICE("Early Hints"), .fields = {.items = &link, .count = 1}};
+
+    say(f, REQUEST("GET /wait", ""));
+    WAIT(f, f->request_count == 1);
+    http_conn_send_interim(f->last->conn, &hints);
+    hints.status = 100; /* nobody expects it */
+    http_conn_send_interim(f->last->conn, &hints);
+    WAIT(f, f->peer.in_len > 0);
+    assert_string_equal(f->peer.in, "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n");
+    answer(f->last, 200, SLICE("ok"));
+    WAIT(f, raw_peer_has(&f->peer, "\r\n\r\nok"));
+}
+
+static void answers_without_body(void **state)
+{
+    struct fixture *f = *state;
+
+    say(f, REQUEST("HEAD /now", "") REQUEST("GET /empty", "") REQUEST("GET /wait", ""));
+    WAIT(f, f->request_count == 3);
+    answer(f->last, 304, SLICE(""));
+    WAIT(f, raw_peer_has(&f->peer, " 304 "));
+    assert_true(raw_peer_has(&f->peer, "Content-Length: 3\r\n"));
+    assert_int_equal(raw_peer_count(&f->peer, "Content-Length"), 1);
+    assert_false(raw_peer_has(&f->peer, "\r\n\r\nnow"));
+    say(f, REQUEST("GET /wait", ""));
+    WAIT(f, f->request_count == 4);
+    raw_peer_forget_input(&f->peer);
+    answer(f->last, 200, SLICE(""));
+    WAIT(f, raw_peer_has(&f->peer, "Content-Length: 0\r\n"));
+}
+
+static void unknown_length_is_chunked_for_1_1_and_closed_for_1_0(void **state)
+{
+    struct fixture *f = *state;
+
+    for (unsigned minor = 1; minor < 2; minor--) {
+        say(f, minor == 1 ? REQUEST("GET /wait", "") : "GET /wait HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+        WAIT(f, f->last != NULL);
+        send_answer_head(f->last, 200, HTTP_BODY_UNTIL_CLOSE, 0);
+        http_conn_send_body(f->last->conn, SLICE("hello "));
+        http_conn_send_body(f->last->conn, SLICE("0123456789abcdef"));
+        http_conn_send_end(f->last->conn);
+        f->last = NULL;
+        if (minor == 1) {
+            WAIT(f, raw_peer_has(&f->peer, "\r\n\r\n6\r\nhello \r\n10\r\n0123456789abcdef\r\n0\r\n\r\n"));
+            assert_true(raw_peer_has(&f->peer, "Transfer-Encoding: chunked\r\n"));
+            raw_peer_forget_input(&f->peer);
+        }
+    }
+    WAIT(f, f->peer.has_ended);
+    assert_true(raw_peer_has(&f->peer, "\r\n\r\nhello 0123456789abcdef"));
+    assert_false(raw_peer_has(&f->peer, "chunked"));
+}
+
+static void malformed_requests_are_refused(void **state)
+{
+    static const struct {
+        const char *bytes;
+        unsigned status;
+        const char *reason;
+    } cases[] = {
+        {"GET / HTTP/1.1\r\n\r\n", 400, "malformed-host"},
+        {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "unsupported-version"},
+        {"GET /\r\n", 505, "unsupported-version"},
+        {"FROB / HTTP/1.1\r\nHost: a\r\n\r\n", 501, "unsupported-method"},
+        {REQUEST("POST /echo", "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n") "abc", 400,
+         "malformed-framing"},
+        {REQUEST("POST /echo", "Content-Length: 99999999\r\n"), 413, "body-too-large"},
+    };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        char line[64];
+
+        say(f, cases[i].bytes);
+        say(f, REQUEST("GET /now", "")); /* must not be taken for a request */
+        WAIT(f, f->peer.has_ended);
+        assert_false(f->peer.is_reset);
+        snprintf(line, sizeof(line), "HTTP/1.1 %u ", cases[i].status);
+        assert_memory_equal(f->peer.in, line, strlen(line));
+        snprintf(line, sizeof(line), "\"reason\":\"%s\"", cases[i].reason);
+        assert_true(raw_peer_has(&f->peer, line));
+        assert_true(raw_peer_has(&f->peer, "\"executed\":\"no\""));
+        assert_true(raw_peer_has(&f->peer, "Connection: close\r\n"));
+        assert_int_equal(raw_peer_count(&f->peer, "\"executed\""), 1);
+        assert_int_equal(f->refused_count, i + 1);
+        assert_int_equal(f->refused_status, cases[i].status);
+        raw_peer_close(&f->peer);
+    }
+    assert_int_equal(f->request_count, 0);
+}
+
+static void broken_body_framing_is_400(void **state)
+{
+    struct fixture *f = *state;
+
+    say(f, REQUEST("POST /echo", "Transfer-Encoding: chunked\r\n") "3\r\nabcd\r\n");
+    WAIT(f, f->peer.has_ended);
+    assert_memory_equal(f->peer.in, "HTTP/1.1 400 ", 13);
+    assert_int_equal(f->gone_count, 1);
+    assert_int_equal(f->gone, HTTP_GONE_MALFORMED);
+}
+
+static void chunked_body_beyond_the_limit_is_413(void **state)
+{
+    struct fixture *f = *state;
+
+    f->server.settings.max_body_bytes = 4;
+    say(f, REQUEST("POST /echo", "Transfer-Encoding: chunked\r\n") "3\r\nabc\r\n2\r\nde\r\n");
+    WAIT(f, f->peer.has_ended);
+    assert_memory_equal(f->peer.in, "HTTP/1.1 413 ", 13);
+    assert_int_equal(f->gone, HTTP_GONE_TOO_LARGE);
+}
+
+static void timeouts(void **state)
+{
+    struct fixture *f = *state;
+
+    f->server.settings.header_timeout_ms = 20;
+    say(f, "GET / HT");
+    WAIT(f, f->peer.has_ended);
+    assert_memory_equal(f->peer.in, "HTTP/1.1 408 ", 13);
+    assert_int_equal(f->refused_status, 408);
+    raw_peer_close(&f->peer);
+
+    say(f, "\r\n"); /* no request has begun */
+    WAIT(f, f->peer.has_ended);
+    assert_int_equal(f->peer.in_len, 0);
+    raw_peer_close(&f->peer);
+
+    f->server.settings.body_timeout_ms = 20;
+    say(f, REQUEST("POST /echo", "Content-Length: 3\r\n") "a");
+    WAIT(f, f->peer.has_ended);
+    assert_memory_equal(f->peer.in, "HTTP/1.1 408 ", 13);
+    assert_int_equal(f->gone, HTTP_GONE_TIMEOUT);
+    raw_peer_close(&f->peer);
+
+    f->server.settings.idle_timeout_ms = 20;
+    say(f, REQUEST("GET /now", ""));
+    WAIT(f, f->peer.has_ended);
+    assert_memory_equal(f->peer.in, "HTTP/1.1 200 ", 13);
+    assert_int_equal(raw_peer_count(&f->peer, "HTTP/1.1"), 1);
+}
+
+/* None of the timeouts of reading bounds the handler. */
+static void a_handler_may_take_its_time(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t until_ms;
+
+    f->server.settings.header_timeout_ms = 5;
+    f->server.settings.body_timeout_ms = 5;
+    f->server.settings.idle_timeout_ms = 5;
+    say(f, REQUEST("POST /wait", "Content-Length: 3\r\n") "abc");
+    WAIT(f, f->request_count == 1);
+    until_ms = raw_peer_now_ms() + 30;
+    WAIT(f, raw_peer_now_ms() > until_ms);
+    assert_int_equal(f->gone_count, 0);
+    answer(f->last, 200, SLICE("late"));
+    WAIT(f, raw_peer_has(&f->peer, "late"));
+}
+
+static void clients_that_leave_are_noticed(void **state)
+{
+    struct fixture *f = *state;
+
+    say(f, REQUEST("GET /wait", ""));
+    WAIT(f, f->request_count == 1);
+    raw_peer_reset(&f->peer);
+    WAIT(f, f->gone_count == 1);
+    assert_int_equal(f->gone, HTTP_GONE_CLIENT);
+    raw_peer_close(&f->peer);
+
+    say(f, REQUEST("POST /echo", "Content-Length: 3\r\n") "ab");
+    WAIT(f, f->request_count == 2);
+    raw_peer_end(&f->peer);
+    WAIT(f, f->gone_count == 2);
+    assert_int_equal(f->gone, HTTP_GONE_CLIENT);
+    WAIT(f, f->peer.has_ended);
+    raw_peer_close(&f->peer);
+
+    say(f, "GET / HTT");
+    TURN(f);
+    raw_peer_end(&f->peer);
+    WAIT(f, f->refused_count == 1);
+    assert_int_equal(f->refused_status, 0);
+    WAIT(f, f->server.connection_count == 0);
+}
+
+/* Even with a body that nobody has asked for yet. */
+static void half_close_is_told_and_answered(void **state)
+{
+    struct fixture *f = *state;
+
+    say(f, REQUEST("POST /wait", "Content-Length: 3\r\n") "abc");
+    WAIT(f, f->request_count == 1);
+    raw_peer_end(&f->peer);
+    WAIT(f, f->half_close_count == 1);
+    assert_true(http_conn_peer_closed(f->last->conn));
+    http_conn_body_start(f->last->conn);
+    WAIT(f, f->body_end_count == 1);
+    answer(f->last, 200, SLICE("still"));
+    WAIT(f, f->peer.has_ended);
+    assert_true(raw_peer_has(&f->peer, "\r\n\r\nstill"));
+    assert_int_equal(f->gone_count, 0);
+}
+
+static void half_close_within_an_unwanted_body_is_gone_later(void **state)
+{
+    struct fixture *f = *state;
+
+    say(f, REQUEST("POST /wait", "Content-Length: 4\r\n") "abc");
+    WAIT(f, f->request_count == 1);
+    raw_peer_end(&f->peer);
+    WAIT(f, f->half_close_count == 1);
+    http_conn_body_start(f->last->conn);
+    WAIT(f, f->gone_count == 1);
+    assert_int_equal(f->gone, HTTP_GONE_CLIENT);
+}
+
+static void unread_body_is_drained_within_bounds(void **state)
+{
+    struct fixture *f = *state;
+
+    say(f, REQUEST("POST /now", "Content-Length: 6\r\n") "abc");
+    WAIT(f, raw_peer_has(&f->peer, "\r\n\r\nnow"));
+    assert_false(raw_peer_has(&f->peer, "Connection: close"));
+    say(f, "def" REQUEST("GET /now", ""));
+    WAIT(f, raw_peer_count(&f->peer, "\r\n\r\nnow") == 2);
+    raw_peer_forget_input(&f->peer);
+    say(f, REQUEST("POST /now", "Content-Length: 1000000\r\n") "abc");
+    WAIT(f, f->peer.has_ended);
+    assert_true(raw_peer_has(&f->peer, "Connection: close\r\n"));
+    assert_true(raw_peer_has(&f->peer, "\r\n\r\nnow"));
+}
+
+static void backpressure_and_write_timeout(void **state)
+{
+    struct fixture *f = *state;
+    size_t size = 8 * 1024 * 1024;
+    struct slice big = slice_from(calloc(1, size), size);
+    enum stream_status status = STREAM_OK;
+
+    say(f, REQUEST("GET /wait", ""));
+    WAIT(f, f->request_count == 1);
+    f->peer.is_lazy = true;
+    send_answer_head(f->last, 200, HTTP_BODY_LENGTH, size);
+    status = http_conn_send_body(f->last->conn, big);
+    assert_int_equal(status, STREAM_FULL);
+    TURN(f);
+    assert_int_equal(f->drain_count, 0);
+    f->peer.is_lazy = false;
+    WAIT(f, f->drain_count == 1);
+    http_conn_send_end(f->last->conn);
+    f->last = NULL;
+    WAIT(f, f->peer.in_len > size);
+
+    f->server.settings.write_timeout_ms = 30;
+    say(f, REQUEST("GET /wait", ""));
+    WAIT(f, f->request_count == 2);
+    f->peer.is_lazy = true;
+    send_answer_head(f->last, 200, HTTP_BODY_LENGTH, size);
+    http_conn_send_body(f->last->conn, big);
+    WAIT(f, f->gone_count == 1);
+    assert_int_equal(f->gone, HTTP_GONE_TIMEOUT);
+    free((char *)(uintptr_t)big.at);
+}
+
+static void cut_answers_are_visibly_short(void **state)
+{
+    struct fixture *f = *state;
+
+    say(f, REQUEST("GET /wait", ""));
+    WAIT(f, f->request_count == 1);
+    send_answer_head(f->last, 200, HTTP_BODY_CHUNKED, 0);
+    http_conn_send_body(f->last->conn, SLICE("abc"));
+    http_conn_cut(f->last->conn);
+    f->last = NULL;
+    WAIT(f, f->peer.has_ended);
+    assert_false(raw_peer_has(&f->peer, "0\r\n\r\n"));
+    raw_peer_close(&f->peer);
+
+    say(f, "GET /wait HTTP/1.0\r\n\r\n");
+    WAIT(f, f->request_count == 2);
+    send_answer_head(f->last, 200, HTTP_BODY_UNTIL_CLOSE, 0);
+    http_conn_send_body(f->last->conn, SLICE("abc"));
+    TURN(f);
+    http_conn_cut(f->last->conn);
+    f->last = NULL;
+    WAIT(f, f->peer.has_ended);
+    assert_true(f->peer.is_reset); /* a clean end would look like a whole answer */
+    assert_int_equal(f->gone_count, 0);
+}
+
+static void draining_closes_idle_ones_and_lets_the_rest_finish(void **state)
+{
+    struct fixture *f = *state;
+    struct raw_peer idle;
+
+    raw_peer_connect(&idle, listener_port(f->listener));
+    say(f, REQUEST("GET /wait", ""));
+    WAIT(f, f->request_count == 1 && f->server.connection_count == 2);
+    http_server_drain(&f->server);
+    RAW_PEER_WAIT(f->loop, raw_peer_poll(&idle), idle.has_ended);
+    assert_int_equal(f->server.connection_count, 1);
+    answer(f->last, 200, SLICE("done"));
+    WAIT(f, f->peer.has_ended);
+    assert_true(raw_peer_has(&f->peer, "Connection: close\r\n"));
+    assert_true(raw_peer_has(&f->peer, "\r\n\r\ndone"));
+    assert_int_equal(f->server.connection_count, 0);
+    raw_peer_close(&idle);
+}
+
+static void closing_tells_running_exchanges(void **state)
+{
+    struct fixture *f = *state;
+
+    say(f, REQUEST("GET /wait", ""));
+    WAIT(f, f->request_count == 1);
+    http_server_close(&f->server);
+    assert_int_equal(f->gone_count, 1);
+    assert_int_equal(f->gone, HTTP_GONE_SHUTDOWN);
+}
+
+int main(void)
+{
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        CASE(connection_is_kept),
+        CASE(close_is_honoured),
+        CASE(http_1_0_keeps_alive_on_request_only),
+        CASE(pipelined_requests_are_answered_in_order),
+        CASE(splits_do_not_matter),
+        CASE(bodies_wait_until_they_are_wanted),
+        CASE(continue_is_sent_when_the_body_is_wanted),
+        CASE(refused_expectation_closes),
+        CASE(interim_answers_pass),
+        CASE(answers_without_body),
+        CASE(unknown_length_is_chunked_for_1_1_and_closed_for_1_0),
+        CASE(malformed_requests_are_refused),
+        CASE(broken_body_framing_is_400),
+        CASE(chunked_body_beyond_the_limit_is_413),
+        CASE(timeouts),
+        CASE(a_handler_may_take_its_time),
+        CASE(clients_that_leave_are_noticed),
+        CASE(half_close_is_told_and_answered),
+        CASE(half_close_within_an_unwanted_body_is_gone_later),
+        CASE(unread_body_is_drained_within_bounds),
+        CASE(backpressure_and_write_timeout),
+        CASE(cut_answers_are_visibly_short),
+        CASE(draining_closes_idle_ones_and_lets_the_rest_finish),
+        CASE(closing_tells_running_exchanges),
+    };
+
+    return cmocka_run_group_tests_name("http_conn", tests, NULL, NULL);
+}
