@@ -20,8 +20,8 @@ typedef void listener_cb(void *owner, struct stream *accepted);
 struct listener_options {
     const char *address; /* "0.0.0.0:8080", "[::]:8080", ":8080" (both families), "127.0.0.1:0",
                             "unix:/run/lk.sock" */
-    int fd;              /* an already listening socket, taken over (closed with the listener, and when
-                            opening fails), or -1; address is then only for messages */
+    int fd;              /* an already listening socket, taken over (closed with the listener, or
+                            when opening fails), or -1; address is then only for messages */
     bool reuse_port;     /* SO_REUSEPORT: one listener per worker */
     int backlog;         /* 0: 4096 */
     struct tls_context *tls; /* NULL: plain */
@@ -31,12 +31,13 @@ struct listener_options {
 /* Check an address without opening it; on false *ret_error says what would be right (static). */
 MUST_USE bool listener_check_address(struct slice address, const char **ret_error);
 
-/* 0, or a libuv error code (EADDRINUSE, EACCES, EINVAL, ...).  Never calls back before it returns. */
+/* 0, or a libuv error code (EADDRINUSE, EACCES, EINVAL, ...).  Never calls back before it
+ * returns. */
 MUST_USE int listener_open(struct loop *loop, const struct listener_options *options,
                            listener_cb *on_accept, void *owner, struct listener **ret_listener);
 
-/* Handshakes that begin from now on use this context (renewed certificates).  Not NULL, and only for
- * a listener opened with TLS. */
+/* Handshakes that begin from now on use this context (renewed certificates).  Not NULL, and only
+ * for a listener opened with TLS. */
 void listener_set_tls(struct listener *listener, struct tls_context *tls);
 
 /* The port bound (useful with port 0), or 0 for a unix socket. */

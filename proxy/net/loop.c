@@ -1,10 +1,10 @@
 /* One turn of the loop:
  *
- *   due timers -> end of tick -> wait for sockets -> their callbacks -> end of tick -> closed handles
+ *   due timers -> end of tick -> wait for sockets -> their callbacks -> end of tick -> closing
  *
  * The end of a tick runs deferred tasks, and when there are none left flushes dirty streams; both
  * may make new work, which is done in the same end of tick up to a bound, and after that without
- * waiting.  All helper handles are unref'd, so that uv_loop_alive() speaks of the users' handles. */
+ * waiting.  All helper handles are unref'd, so that uv_loop_alive() speaks of others' handles. */
 #include "net/loop.h"
 
 #include <stdlib.h>
@@ -26,8 +26,8 @@ struct loop_signal {
     int signum;
 };
 
-/* Timers: a binary heap by heap_at_ms.  A timer moved later stays where it is, and is put right when
- * it comes up. */
+/* Timers: a binary heap by heap_at_ms.  A timer moved later stays where it is, and is put right
+ * when it comes up. */
 
 static void heap_put(struct loop *loop, uint32_t at, struct timer *timer)
 {

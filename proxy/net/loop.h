@@ -65,7 +65,8 @@ void timer_stop(struct loop *loop, struct timer *timer);
 
 /* Deferred work: run later in this tick, after the callback that is running now and before the loop
  * waits again; each once per defer.  Deferred work runs before the streams' flush at the end of the
- * tick, so that what it writes still goes out in this tick.  Deferring a pending task changes nothing.  loop_undefer is
+ * tick, so that what it writes still goes out in this tick.
+ * Deferring a pending task changes nothing.  loop_undefer is
  * always legal. */
 struct loop_task;
 typedef void loop_task_cb(struct loop_task *task);

@@ -1,5 +1,5 @@
-/* Bytes that wait for a socket, in fixed chunks.  Chunks come from a pool that the loop owns, and go
- * back as soon as they are empty, so that an idle stream holds none and a steady load allocates
+/* Bytes that wait for a socket, in fixed chunks.  Chunks come from a pool that the loop owns, and
+ * go back as soon as they are empty, so that an idle stream holds none and a steady load allocates
  * nothing. */
 #ifndef NET_OUT_QUEUE_H
 #define NET_OUT_QUEUE_H

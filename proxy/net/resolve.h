@@ -20,7 +20,8 @@ union resolve_address {
 struct resolve_request;
 
 /* error 0 and at least one address, or a libuv error code.  addresses are lent. */
-typedef void resolve_cb(void *owner, int error, const union resolve_address *addresses, size_t count);
+typedef void resolve_cb(void *owner, int error, const union resolve_address *addresses,
+                        size_t count);
 
 /* host: a name or an address literal (which needs no lookup), or "unix:/path".  The answer comes
  * from the loop later, at most timeout_ms from now (ETIMEDOUT). */

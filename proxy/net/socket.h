@@ -16,8 +16,8 @@ union socket_address {
     struct sockaddr_in6 in6;
 };
 
-/* TCP_NODELAY and keep-alive probes after 60 s; nothing for a unix socket.  Accepted sockets inherit
- * both from the listening one. */
+/* TCP_NODELAY and keep-alive probes after 60 s; nothing for a unix socket.  Accepted sockets
+ * inherit both from the listening one. */
 void socket_set_options(int fd, int family);
 
 /* Bytes the kernel took (0: none now), or a libuv error code. */

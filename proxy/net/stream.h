@@ -61,8 +61,8 @@ enum stream_flush {
 /* Start connecting; on_connect comes later, also for immediate failure.  address: a resolved
  * sockaddr (AF_INET, AF_INET6 or AF_UNIX).  timeout_ms bounds connect and TLS handshake together
  * (ETIMEDOUT).  tls may be NULL; server_name (SNI and certificate name) may be NULL without tls. */
-struct stream *stream_connect(struct loop *loop, const struct sockaddr *address, uint64_t timeout_ms,
-                              struct tls_context *tls, const char *server_name,
+struct stream *stream_connect(struct loop *loop, const struct sockaddr *address,
+                              uint64_t timeout_ms, struct tls_context *tls, const char *server_name,
                               const struct stream_events *events, void *owner);
 
 /* Give an accepted stream (net/listener.h) to its owner; reading starts. */
@@ -74,7 +74,8 @@ void stream_set_flush(struct stream *stream, enum stream_flush flush);
 
 /* Copies or sends all parts.  Memory for pending output is bounded by the owner's good manners
  * (STREAM_FULL); a stream whose pending output passes 16 MiB is broken with ENOBUFS. */
-enum stream_status stream_write(struct stream *stream, const struct slice *parts, size_t part_count);
+enum stream_status stream_write(struct stream *stream, const struct slice *parts,
+                                size_t part_count);
 size_t stream_pending_bytes(const struct stream *stream);
 
 /* No more on_read until stream_read_start; on_end may still come for a broken stream. */
@@ -95,8 +96,8 @@ uint16_t stream_peer_port(const struct stream *stream);
 const char *stream_local_address(const struct stream *stream);
 uint16_t stream_local_port(const struct stream *stream);
 bool stream_is_tls(const struct stream *stream);
-/* Why the stream broke, in words ("certificate verify failed: self-signed certificate"), or "".  Lives
- * as long as the stream. */
+/* Why the stream broke, in words ("certificate verify failed: self-signed certificate"), or "".
+ * Lives as long as the stream. */
 const char *stream_error_text(const struct stream *stream);
 /* Bytes moved on the wire-side of the application, for logs. */
 uint64_t stream_read_bytes(const struct stream *stream);

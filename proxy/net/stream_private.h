@@ -59,8 +59,8 @@ struct stream {
 };
 
 /* A connected socket from accept4 (not blocking, close-on-exec), which is taken over.  With tls the
- * hands are shaken first, and then, or on failure, events->on_connect is called; without, the stream
- * can be adopted at once and events may be NULL. */
+ * hands are shaken first, and then, or on failure, events->on_connect is called; without, the
+ * stream can be adopted at once and events may be NULL. */
 struct stream *stream_accept(struct loop *loop, int fd, const struct sockaddr *peer,
                              struct tls_context *tls, uint64_t timeout_ms,
                              const struct stream_events *events, void *owner);

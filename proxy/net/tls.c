@@ -1,8 +1,9 @@
 /* OpenSSL without its own buffers: the session's BIO reads from bytes the stream lends (and from a
- * stash of what was left over), and writes straight into the stream's out queue.  Between records an
- * idle session holds no record buffer (SSL_MODE_RELEASE_BUFFERS).
+ * stash of what was left over), and writes straight into the stream's out queue.  Between records
+ * an idle session holds no record buffer (SSL_MODE_RELEASE_BUFFERS).
  *
- * A context never changes after it is opened, so workers share it; its reference count is atomic. */
+ * A context never changes after it is opened, so workers share it; its count of references is
+ * atomic. */
 #include "net/tls.h"
 
 #include <arpa/inet.h>
@@ -173,7 +174,8 @@ static bool load_certificate(SSL_CTX *ssl, const struct load *load)
         return true;
     if (ERR_GET_REASON(ERR_peek_error()) == X509_R_KEY_VALUES_MISMATCH ||
         ERR_GET_REASON(ERR_peek_error()) == X509_R_KEY_TYPE_MISMATCH) {
-        snprintf(load->error, load->error_size, "key file %s does not belong to certificate file %s",
+        snprintf(load->error, load->error_size,
+                 "key file %s does not belong to certificate file %s",
                  options->key_file, options->certificate_file);
         ERR_clear_error();
         return false;
