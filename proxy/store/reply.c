@@ -146,7 +146,7 @@ struct reply_reader *reply_reader_open(struct arena_pool *pool, size_t max_bytes
     if (reader->redis == NULL)
         abort(); /* out of memory */
     reader->redis->maxbuf = KEEP_BUFFER_BYTES;
-    redisReaderSetPrivdata(reader->redis, reader);
+    reader->redis->privdata = reader;
     return reader;
 }
 
