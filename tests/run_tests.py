@@ -22,6 +22,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import xml.etree.ElementTree
 
@@ -44,11 +45,23 @@ BUILDS = {
 }
 
 
+# Children that run now: they are in sessions of their own, so Ctrl-C must be passed on.
+RUNNING, RUNNING_LOCK = set(), threading.Lock()
+
+
+def kill_running(_number, _frame):
+    with RUNNING_LOCK:
+        for process in RUNNING:
+            os.killpg(process.pid, signal.SIGKILL)
+    os._exit(130)
+
+
 class Result:
     """What a job's output says: how many cases passed, how many failed, and the text to show."""
 
     def __init__(self, passed, failed, output=""):
         self.passed, self.failed, self.output = passed, failed, output
+        self.seconds = 0.0
 
 
 class Job:
@@ -59,9 +72,14 @@ class Job:
     def run(self):
         """Runs the command in a process group of its own, so that a hang leaves nothing behind."""
         began = time.monotonic()
-        process = subprocess.Popen(self.command, cwd=TOP, env={**os.environ, **self.env},
-                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                   stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            process = subprocess.Popen(self.command, cwd=TOP, env={**os.environ, **self.env},
+                                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                       stderr=subprocess.STDOUT, start_new_session=True)
+        except OSError as error:
+            return Result(0, 1, f"{self.name}: {error}")
+        with RUNNING_LOCK:
+            RUNNING.add(process)
         note = ""
         try:
             output, _ = process.communicate(timeout=self.timeout_s)
@@ -69,6 +87,8 @@ class Job:
             os.killpg(process.pid, signal.SIGKILL)
             output, _ = process.communicate()
             note = f"\n{self.name}: killed after {self.timeout_s} s\n"
+        with RUNNING_LOCK:
+            RUNNING.discard(process)
         text = output.decode("utf-8", "replace") + note
         result = self.read(process.returncode, text)
         result.seconds = time.monotonic() - began
@@ -246,6 +266,8 @@ def read_options():
 def main():
     options = read_options()
     began = time.monotonic()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, kill_running)
     options.scratch = tempfile.mkdtemp(prefix="lockkeeper-tests-")
     # Inside make, its job server must not leak into ours.
     for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):

@@ -4,6 +4,8 @@ The load saturates every limit many times over, so that what is admitted is exac
 of it again with the sidecars' own clocks 5 s ahead and behind: no number may change.
 """
 
+import datetime
+
 import pytest
 
 from harness import SLOWNESS, wait_until
@@ -12,6 +14,12 @@ from policies import limited, policy
 
 CLIENTS = 64
 SKEWS = {"true clocks": (0, 0, 0, 0), "skewed clocks": (-5000, 5000, -5000, 5000)}
+
+
+def clock_shift_s(proxy):
+    """How far ahead the process believes to be, by the time in its first log line."""
+    written = datetime.datetime.fromisoformat(proxy.log()[0]["time"].replace("Z", "+00:00"))
+    return (written - datetime.datetime.now(datetime.timezone.utc)).total_seconds()
 
 
 @pytest.fixture(params=list(SKEWS), ids=lambda name: name.replace(" ", "-"))
@@ -26,6 +34,7 @@ def fleet(request, start, make_origin, redis_server, clock_shim):
         for shift_ms in SKEWS[request.param]:
             env = {"LD_PRELOAD": clock_shim, "CLOCK_SHIFT_MS": str(shift_ms)} if shift_ms else None
             proxies.append(start(text, env=env))
+            assert abs(clock_shift_s(proxies[-1]) - shift_ms / 1000) < 2, "the clock is not skewed"
         return proxies
 
     start_fleet.redis = redis_server
