@@ -13,16 +13,24 @@ uint64_t quota_fields_capacity(const struct policy_limit *limit)
 }
 
 /* The window of a bucket is the time it takes to refill from empty. */
+static uint64_t window_us(const struct policy_limit *limit)
+{
+    uint64_t product;
+    unsigned __int128 quotient;
+
+    if (limit->algorithm != POLICY_TOKEN_BUCKET || limit->rate.count == 0 ||
+        limit->burst == limit->rate.count)
+        return limit->rate.period_us;
+    if (!__builtin_mul_overflow(limit->rate.period_us, limit->burst, &product))
+        return product / limit->rate.count;
+    quotient = (unsigned __int128)limit->rate.period_us * limit->burst / limit->rate.count;
+    return quotient < UINT64_MAX ? (uint64_t)quotient : UINT64_MAX;
+}
+
 static uint64_t window_s(const struct policy_limit *limit)
 {
-    unsigned __int128 window_us = limit->rate.period_us;
-    uint64_t seconds;
+    uint64_t us = window_us(limit), seconds = us / US_PER_SECOND + (us % US_PER_SECOND > 0);
 
-    if (limit->algorithm == POLICY_TOKEN_BUCKET && limit->rate.count > 0)
-        window_us = window_us * limit->burst / limit->rate.count;
-    if (window_us > (unsigned __int128)INTEGER_MAX * US_PER_SECOND)
-        return INTEGER_MAX;
-    seconds = (uint64_t)((window_us + US_PER_SECOND - 1) / US_PER_SECOND);
     return seconds > 0 ? seconds : 1;
 }
 

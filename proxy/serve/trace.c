@@ -34,16 +34,28 @@ static uint64_t next_random(struct trace_source *source)
     return sum;
 }
 
+/* Eight hex digits at once: each digit of bits in a byte of its own, then '0' or 'a' - 10 added. */
+static void put_hex(char *out, uint32_t bits)
+{
+    uint64_t digits = bits, letters;
+
+    digits = (digits << 16 | digits) & UINT64_C(0x0000ffff0000ffff);
+    digits = (digits << 8 | digits) & UINT64_C(0x00ff00ff00ff00ff);
+    digits = (digits << 4 | digits) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    letters = (digits + UINT64_C(0x0606060606060606)) >> 4 & UINT64_C(0x0101010101010101);
+    digits += UINT64_C(0x3030303030303030) + letters * ('a' - '0' - 10);
+    memcpy(out, &digits, sizeof(digits));
+}
+
 struct slice trace_make_request_id(struct trace_source *source, struct arena *arena)
 {
-    static const char digits[] = "0123456789abcdef";
     char *text = arena_alloc(arena, 32);
 
     for (size_t half = 0; half < 2; half++) {
         uint64_t bits = next_random(source);
 
-        for (size_t i = 0; i < 16; i++, bits >>= 4)
-            text[half * 16 + i] = digits[bits & 15];
+        put_hex(text + half * 16, (uint32_t)bits);
+        put_hex(text + half * 16 + 8, (uint32_t)(bits >> 32));
     }
     return slice_from(text, 32);
 }

@@ -18,6 +18,14 @@ static const struct policy_limit instant = {.name = "instant",
                                             .algorithm = POLICY_TOKEN_BUCKET,
                                             .rate = {1000000, SECOND, POLICY_PERIOD_US},
                                             .burst = 1};
+static const struct policy_limit vast = {.name = "vast",
+                                         .algorithm = POLICY_TOKEN_BUCKET,
+                                         .rate = {1000000, 366 * 86400 * SECOND, POLICY_PERIOD_YEAR},
+                                         .burst = UINT64_C(1) << 39};
+static const struct policy_limit endless = {.name = "endless",
+                                            .algorithm = POLICY_TOKEN_BUCKET,
+                                            .rate = {1, 366 * 86400 * SECOND, POLICY_PERIOD_YEAR},
+                                            .burst = UINT64_C(1) << 39};
 static const struct policy_limit monthly = {.name = "monthly",
                                             .algorithm = POLICY_FIXED_WINDOW,
                                             .rate = {7, 31 * 86400 * SECOND, POLICY_PERIOD_MONTH}};
@@ -41,6 +49,9 @@ static const struct policy_case policy_cases[] = {
     {{&instant}, "\"instant\";q=1;w=1"},
     {{&monthly}, "\"monthly\";q=7;w=2678400"},
     {{&odd}, "\"a\\\"b\\\\c??\";q=999999999999999;w=1"},
+    /* The product of period and burst passes 64 bits; the quotient as well in the second. */
+    {{&vast}, "\"vast\";q=549755813888;w=17384598249092"},
+    {{&endless}, "\"endless\";q=549755813888;w=18446744073710"},
     {{&hidden}, ""},
     {{&hidden, &per_user, &daily}, "\"per-user\";q=20;w=120, \"daily\";q=1000;w=86400"},
     {{NULL}, ""},
