@@ -19,7 +19,8 @@
 #include "store/store_call.h"
 
 struct store;
-struct embedded; /* the process-wide embedded engine */
+struct embedded;    /* the process-wide embedded engine */
+struct tls_context; /* net/tls.h */
 
 const char *store_result_name(enum store_result result);
 const char *store_result_text(enum store_result result);
@@ -31,7 +32,10 @@ struct store_settings {
     uint32_t max_pending;      /* calls in flight per worker */
     uint32_t breaker_failures; /* consecutive failures that open the breaker */
     uint64_t breaker_open_ms;  /* how long it stays open before one probe */
-    const char *key_prefix;    /* of the keys the store makes itself; NULL: "lk" */
+    const char *key_prefix;    /* of the keys and channels of the store itself; NULL: "lk" */
+    const char *ca_file;       /* for rediss://: whom to trust; NULL: the system's authorities */
+    /* For rediss://: shared by all workers, the store takes a reference; NULL: it opens its own. */
+    struct tls_context *tls;
 };
 
 /* The shared engine; thread-safe inside.  max_bytes bounds keys and values; what happens when it is
@@ -67,5 +71,23 @@ bool store_is_embedded(const struct store *store);
 bool store_is_ready(const struct store *store);
 /* How many sidecars are known to share this store (at least 1); "local" divides its limits by it. */
 unsigned store_known_sidecars(const struct store *store);
+
+/* Messages from scripts: they PUBLISH to the channel that a caller has given them. */
+
+/* owner is that of store_listen.  message is lent for the length of the call. */
+typedef void store_message_cb(void *owner, struct slice message);
+typedef void store_gap_cb(void *owner);
+
+/* The channel of this store: unique in the world, and lives as long as the store. */
+struct slice store_channel(const struct store *store);
+/* From now on messages published to store_channel() come to on_message, in their order, from the
+ * loop and never from inside a store_ call.  on_gap says that messages may have been lost (the
+ * subscription was lost, or made again): ask the store about everything that is waited for.  No
+ * connection is made for messages before this call.  At most once per store; store_close ends it.
+ * Both callbacks may start and cancel calls, and may not close the store. */
+void store_listen(struct store *store, store_message_cb *on_message, store_gap_cb *on_gap,
+                  void *owner);
+/* True while messages flow; while it is false, who waits must ask more often. */
+bool store_is_listening(const struct store *store);
 
 #endif
