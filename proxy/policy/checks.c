@@ -73,7 +73,8 @@ static void check_algorithm(struct schema *schema, const struct policy_limit *li
     if (limit->algorithm == POLICY_SLIDING_LOG && limit->rate.count > MAX_LOG_COUNT)
         schema_problem(schema, POLICY_ERROR, "rate",
                        "sliding_log remembers every request: at most %d per period (sliding_window "
-                       "and token_bucket have no such bound)", MAX_LOG_COUNT);
+                       "and token_bucket have no such bound)",
+                       MAX_LOG_COUNT);
 }
 
 static void check_capacity(struct schema *schema, const struct policy_limit *limit)
@@ -86,27 +87,29 @@ static void check_capacity(struct schema *schema, const struct policy_limit *lim
                        "a request costs %ju, but the %s is only %ju: none can ever pass",
                        (uintmax_t)limit->cost, is_bucket ? "burst" : "rate's count",
                        (uintmax_t)capacity);
-    if (is_bucket &&
-        (double)limit->burst * (double)limit->rate.period_us > (double)limit->rate.count * (double)MAX_REFILL_US)
+    if (is_bucket && (double)limit->burst * (double)limit->rate.period_us >
+                         (double)limit->rate.count * (double)MAX_REFILL_US)
         schema_problem(schema, POLICY_ERROR, schema_is_given(schema, "burst") ? "burst" : "rate",
                        "at this rate the burst would take more than five years to refill");
 }
 
+/* A cost may lack its value, or have one that is no number: both count as missing. */
 static void check_missing(struct schema *schema, const struct policy_limit *limit)
 {
-    const char *key = "key";
-    bool can_miss = limit->key != NULL && template_can_miss(limit->key);
+    static const char choices[] = "say on_missing_key: skip (no limit for it), deny (refuse it) or "
+                                  "shared (one budget for all such)";
+    bool may_lack_key = limit->key != NULL && template_can_miss(limit->key);
+    bool may_lack_cost = limit->cost_template != NULL;
+    bool is_given = schema_is_given(schema, "on_missing_key");
 
-    if (!can_miss && limit->cost_template != NULL && template_can_miss(limit->cost_template)) {
-        can_miss = true;
-        key = "cost";
-    }
-    if (can_miss && !schema_is_given(schema, "on_missing_key"))
-        schema_problem(schema, POLICY_ERROR, key,
-                       "a request may lack what this names: say on_missing_key: skip (no limit for "
-                       "it), deny (refuse it) or shared (one budget for all such)");
+    if (may_lack_key && !is_given)
+        schema_problem(schema, POLICY_ERROR, "key", "a request may lack what this names: %s",
+                       choices);
+    else if (may_lack_cost && !is_given)
+        schema_problem(schema, POLICY_ERROR, "cost", "a request may give no number here: %s",
+                       choices);
     /* A key that could not be compiled says nothing. */
-    if (!can_miss && schema_is_given(schema, "on_missing_key") && schema_is_sound(schema, "cost") &&
+    if (!may_lack_key && !may_lack_cost && is_given && schema_is_sound(schema, "cost") &&
         (limit->key != NULL || !schema_is_given(schema, "key")))
         schema_problem(schema, POLICY_WARNING, "on_missing_key",
                        "has no effect: the key can never be missing");
@@ -261,7 +264,10 @@ void checks_jwt(struct schema *schema, void *record)
         problem = jwt_verifier_open(&settings, &load->verifier);
     if (problem != NULL)
         schema_problem(schema, POLICY_ERROR,
-                       has_key ? "public_key_file" : jwt->verify ? "secret" : NULL, "%s", problem);
+                       has_key       ? "public_key_file"
+                       : jwt->verify ? "secret"
+                                     : NULL,
+                       "%s", problem);
 }
 
 static void report_route(struct schema *schema, const struct policy_route *route,
@@ -309,9 +315,10 @@ static void check_reachable(struct schema *schema, const struct policy *policy, 
         if (!router_shadows(above, route))
             continue;
         if (router_shadows(route, above))
-            report_route(schema, route, POLICY_ERROR,
-                         "this route can never be reached: it matches the same requests as the route",
-                         above);
+            report_route(
+                schema, route, POLICY_ERROR,
+                "this route can never be reached: it matches the same requests as the route",
+                above);
         else
             report_route(schema, route, POLICY_WARNING,
                          "this route can never be reached: all it matches is taken by the route",
@@ -328,7 +335,8 @@ static void check_addresses(struct schema *schema, const struct policy_settings 
 
     if (schema_is_sound(schema, "listen") && schema_is_sound(schema, "metrics") &&
         slice_equal(listen, slice_of(settings->metrics)) && !slice_ends_with(listen, SLICE(":0")))
-        schema_problem(schema, POLICY_ERROR, schema_is_given(schema, "metrics") ? "metrics" : "listen",
+        schema_problem(schema, POLICY_ERROR,
+                       schema_is_given(schema, "metrics") ? "metrics" : "listen",
                        "listen and metrics need different addresses");
     if (!schema_is_sound(schema, "listen") || !schema_is_sound(schema, "upstream"))
         return;
@@ -337,8 +345,9 @@ static void check_addresses(struct schema *schema, const struct policy_settings 
          (strcmp(upstream->host, "localhost") == 0 || strcmp(upstream->host, "::1") == 0 ||
           strncmp(upstream->host, "127.", 4) == 0)) ||
         slice_equal(listen, slice_of(upstream->host)))
-        schema_problem(schema, POLICY_WARNING, "upstream",
-                       "this is where Lockkeeper itself listens: requests would go round in a loop");
+        schema_problem(
+            schema, POLICY_WARNING, "upstream",
+            "this is where Lockkeeper itself listens: requests would go round in a loop");
 }
 
 static void check_trusted(struct schema *schema, const struct policy_settings *settings)
@@ -346,9 +355,11 @@ static void check_trusted(struct schema *schema, const struct policy_settings *s
     for (size_t i = 0; i < settings->trusted_proxy_count; i++) {
         const struct policy_cidr *cidr = &settings->trusted_proxies[i];
 
-        if (cidr->prefix_bits == 0 || (cidr->prefix_bits == 96 && cidr->network.s6_addr[10] == 0xFF))
+        if (cidr->prefix_bits == 0 ||
+            (cidr->prefix_bits == 96 && cidr->network.s6_addr[10] == 0xFF))
             schema_problem(schema, POLICY_WARNING, "trusted_proxies",
-                           "item %zu trusts everybody: any client can then choose its own address", i);
+                           "item %zu trusts everybody: any client can then choose its own address",
+                           i);
     }
 }
 

@@ -51,7 +51,8 @@ const char *expand_path(struct arena *arena, const char *policy_file, struct sli
     if (path.at[0] == '/' || slash == NULL)
         return arena_copy(arena, path).at;
     return arena_printf(arena, "%.*s/%.*s", (int)(slash - policy_file), policy_file,
-                        SLICE_ARGS(path)).at;
+                        SLICE_ARGS(path))
+        .at;
 }
 
 static bool expand_file(struct expansion *x, struct slice path)
@@ -86,8 +87,10 @@ static bool fail_name(struct expansion *x, struct slice name)
     if (name.len == 0)
         return fail(x, "\"${}\" names nothing; write \"$${\" if it is meant as text");
     if (slice_find(name, '.') < name.len)
-        return fail(x, "\"%.*s\" is not the name of an environment variable; a part of the request is "
-                    "written {%.*s}, without \"$\"", shown, name.at, shown, name.at);
+        return fail(x,
+                    "\"%.*s\" is not the name of an environment variable; a part of the request is "
+                    "written {%.*s}, without \"$\"",
+                    shown, name.at, shown, name.at);
     return fail(x, "\"%.*s\" is not the name of an environment variable", shown, name.at);
 }
 
@@ -102,7 +105,8 @@ static bool expand_variable(struct expansion *x, struct slice inside)
     if (!is_variable_name(name))
         return fail_name(x, name);
     if (rest.len > 0 && !has_default)
-        return fail(x, "after the name may only follow a default: ${%.*s:-default}", SLICE_ARGS(name));
+        return fail(x, "after the name may only follow a default: ${%.*s:-default}",
+                    SLICE_ARGS(name));
     memcpy(name_text, name.at, name.len);
     name_text[name.len] = '\0';
     value = getenv(name_text);
@@ -114,8 +118,10 @@ static bool expand_variable(struct expansion *x, struct slice inside)
         return append(x, fallback);
     }
     if (value == NULL)
-        return fail(x, "the environment variable %s is not set, and there is no default "
-                    "(${%s:-default})", name_text, name_text);
+        return fail(x,
+                    "the environment variable %s is not set, and there is no default "
+                    "(${%s:-default})",
+                    name_text, name_text);
     return append(x, slice_of(value));
 }
 
@@ -183,8 +189,11 @@ static bool expand_all(struct expansion *x, bool *ret_is_expanded)
 bool expand_text(struct arena *arena, const char *policy_file, struct slice text,
                  struct slice *ret_text, bool *ret_is_expanded, struct expand_fault *ret_fault)
 {
-    struct expansion x = {
-        .arena = arena, .policy_file = policy_file, .text = text, .len = text.len, .fault = ret_fault};
+    struct expansion x = {.arena = arena,
+                          .policy_file = policy_file,
+                          .text = text,
+                          .len = text.len,
+                          .fault = ret_fault};
     bool is_good, is_expanded = false;
 
     buf_init(&x.out, EXPAND_MAX_BYTES);

@@ -13,17 +13,19 @@ static const char *const header_help[] = {
     "`RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-11)",
     "`X-RateLimit-Limit`, `X-RateLimit-Remaining`, `X-RateLimit-Reset`", "none", NULL};
 static const char *const access_log_choices[] = {"off", "errors", "all", NULL};
-static const char *const access_log_help[] = {"no access log", "requests that were refused or failed",
-                                              "every request", NULL};
+static const char *const access_log_help[] = {
+    "no access log", "requests that were refused or failed", "every request", NULL};
 static const char *const log_level_choices[] = {"error", "warn", "info", "debug", NULL};
 static const char *const no_route_choices[] = {"forward", "refuse", NULL};
 static const char *const no_route_help[] = {"pass it on without limits", "answer 404", NULL};
 static const char *const algorithm_choices[] = {"token_bucket", "sliding_window", "sliding_log",
                                                 "fixed_window", NULL};
 static const char *const algorithm_help[] = {
-    "refills evenly and allows bursts up to `burst`; long-run rate and burst are exact; one number per key",
+    "refills evenly and allows bursts up to `burst`; long-run rate and burst are exact; one number "
+    "per key",
     "the running window plus a weighted share of the one before; two counters per key",
-    "never more than the rate's count in any window, exact; remembers every request (count at most 100000)",
+    "never more than the rate's count in any window, exact; remembers every request (count at most "
+    "100000)",
     "one counter per window; for quotas per day, month or year", NULL};
 static const char *const align_choices[] = {"calendar", "first_hit", NULL};
 static const char *const align_help[] = {
@@ -34,254 +36,469 @@ static const char *const mode_help[] = {"requests over the limit are refused",
                                         "the limit counts and reports, and never refuses", NULL};
 static const char *const missing_choices[] = {"", "skip", "deny", "shared", NULL};
 static const char *const missing_help[] = {"", "the limit is left out for this request",
-                                           "the request is refused (429)",
+                                           "the request is refused (400)",
                                            "all such requests share one budget", NULL};
 static const char *const failure_choices[] = {"allow", "deny", "local", NULL};
 static const char *const failure_help[] = {
     "the limit lets the request pass", "the request is refused (503, not executed)",
     "this process decides alone, with its embedded engine, until the store is back", NULL};
 static const char *const jwt_choices[] = {"hs256", "rs256", "es256", NULL};
-static const char *const jwt_help[] = {"HMAC with SHA-256, a shared secret", "RSA, at least 2048 bits",
-                                       "ECDSA on P-256", NULL};
+static const char *const jwt_help[] = {"HMAC with SHA-256, a shared secret",
+                                       "RSA, at least 2048 bits", "ECDSA on P-256", NULL};
 
 static const struct schema_field limit_fields[] = {
-    {.name = "name", .type = &schema_name, SCHEMA_FIELD(policy_limit, name), .is_required = true,
-     .help = "unique in its route; appears in metrics, logs and headers", .example = "per-user"},
-    {.name = "key", .type = &types_template, SCHEMA_FIELD(policy_limit, key),
+    {.name = "name",
+     .type = &schema_name,
+     SCHEMA_FIELD(policy_limit, name),
+     .is_required = true,
+     .help = "unique in its route; appears in metrics, logs and headers",
+     .example = "per-user"},
+    {.name = "key",
+     .type = &types_template,
+     SCHEMA_FIELD(policy_limit, key),
      .default_note = "one budget for the whole route",
-     .help = "whose budget it is: a template, see [Keys](#keys)", .example = "\"{header.x-user-id}\""},
-    {.name = "rate", .type = &types_rate, SCHEMA_FIELD(policy_limit, rate), .is_required = true,
-     .help = "how many in which period", .example = "10/minute"},
-    {.name = "burst", .type = &schema_count, SCHEMA_FIELD(policy_limit, burst), .min = 1,
-     .max = 1000000000, .default_note = "the count of `rate`",
-     .help = "`token_bucket`: how many may come at once", .example = "20"},
-    {.name = "algorithm", .type = &schema_enum, SCHEMA_FIELD(policy_limit, algorithm),
-     .choices = algorithm_choices, .choice_help = algorithm_help,
-     .default_note = "`token_bucket` with `burst`, else `sliding_window`", .help = "how it counts"},
-    {.name = "align", .type = &schema_enum, SCHEMA_FIELD(policy_limit, align),
-     .choices = align_choices, .choice_help = align_help, .default_text = "calendar",
+     .help = "whose budget it is: a template, see [Keys](#keys)",
+     .example = "\"{header.x-user-id}\""},
+    {.name = "rate",
+     .type = &types_rate,
+     SCHEMA_FIELD(policy_limit, rate),
+     .is_required = true,
+     .help = "how many in which period",
+     .example = "10/minute"},
+    {.name = "burst",
+     .type = &schema_count,
+     SCHEMA_FIELD(policy_limit, burst),
+     .min = 1,
+     .max = 1000000000,
+     .default_note = "the count of `rate`",
+     .help = "`token_bucket`: how many may come at once",
+     .example = "20"},
+    {.name = "algorithm",
+     .type = &schema_enum,
+     SCHEMA_FIELD(policy_limit, algorithm),
+     .choices = algorithm_choices,
+     .choice_help = algorithm_help,
+     .default_note = "`token_bucket` with `burst`, else `sliding_window`",
+     .help = "how it counts"},
+    {.name = "align",
+     .type = &schema_enum,
+     SCHEMA_FIELD(policy_limit, align),
+     .choices = align_choices,
+     .choice_help = align_help,
+     .default_text = "calendar",
      .help = "`fixed_window`: where windows begin"},
-    {.name = "utc_offset", .type = &types_utc_offset, SCHEMA_FIELD(policy_limit, utc_offset_us),
-     .default_text = "+00:00", .help = "calendar windows: how far local time is ahead of UTC",
+    {.name = "utc_offset",
+     .type = &types_utc_offset,
+     SCHEMA_FIELD(policy_limit, utc_offset_us),
+     .default_text = "+00:00",
+     .help = "calendar windows: how far local time is ahead of UTC",
      .example = "\"+02:00\""},
-    {.name = "cost", .type = &types_cost, SCHEMA_INLINE, .default_text = "1", .min = 1,
-     .max = 1000000000, .help = "how much of the budget a request takes: a number or a template",
+    {.name = "cost",
+     .type = &types_cost,
+     SCHEMA_INLINE,
+     .default_text = "1",
+     .min = 1,
+     .max = 1000000000,
+     .help = "how much of the budget a request takes: a number or a template",
      .example = "\"{header.x-cost}\""},
-    {.name = "mode", .type = &schema_enum, SCHEMA_FIELD(policy_limit, mode), .choices = mode_choices,
-     .choice_help = mode_help, .default_text = "enforce",
+    {.name = "mode",
+     .type = &schema_enum,
+     SCHEMA_FIELD(policy_limit, mode),
+     .choices = mode_choices,
+     .choice_help = mode_help,
+     .default_text = "enforce",
      .help = "whether it refuses or only watches"},
-    {.name = "on_missing_key", .type = &schema_enum, SCHEMA_FIELD(policy_limit, on_missing_key),
-     .choices = missing_choices, .choice_help = missing_help,
-     .default_note = "must be given when the key can be missing",
-     .help = "what to do with a request that lacks what `key` or `cost` names"},
-    {.name = "on_store_failure", .type = &schema_enum, SCHEMA_FIELD(policy_limit, on_store_failure),
-     .choices = failure_choices, .choice_help = failure_help, .default_text = "local",
+    {.name = "on_missing_key",
+     .type = &schema_enum,
+     SCHEMA_FIELD(policy_limit, on_missing_key),
+     .choices = missing_choices,
+     .choice_help = missing_help,
+     .default_note = "must be given when the key can be missing, or `cost` is a template",
+     .help = "what to do with a request that lacks what `key` names, or whose `cost` is no number"},
+    {.name = "on_store_failure",
+     .type = &schema_enum,
+     SCHEMA_FIELD(policy_limit, on_store_failure),
+     .choices = failure_choices,
+     .choice_help = failure_help,
+     .default_text = "local",
      .help = "what to do while the store does not answer"},
 };
 
 static const struct schema_section limit_section = {
-    .name = "limit", .title = "routes[].limits[]",
-    .help = "One limit. All limits of a route are decided together: if one refuses, none is charged.",
-    .fields = limit_fields, .field_count = COUNT_OF(limit_fields),
-    .record_size = sizeof(struct policy_limit), .begin = checks_begin_limit, .finish = checks_limit};
+    .name = "limit",
+    .title = "routes[].limits[]",
+    .help =
+        "One limit. All limits of a route are decided together: if one refuses, none is charged.",
+    .fields = limit_fields,
+    .field_count = COUNT_OF(limit_fields),
+    .record_size = sizeof(struct policy_limit),
+    .begin = checks_begin_limit,
+    .finish = checks_limit};
 
 static const struct schema_field match_fields[] = {
-    {.name = "host", .type = &types_host, SCHEMA_COUNTED(policy_route, hosts, host_count),
-     .default_note = "any", .help = "the one host; `*.example.com` is every name below example.com",
+    {.name = "host",
+     .type = &types_host,
+     SCHEMA_COUNTED(policy_route, hosts, host_count),
+     .default_note = "any",
+     .help = "the one host; `*.example.com` is every name below example.com",
      .example = "api.example.com"},
-    {.name = "hosts", .type = &schema_list, .item = &types_host_item,
-     SCHEMA_COUNTED(policy_route, hosts, host_count), .default_note = "any",
-     .help = "several hosts, instead of `host`", .example = "[api.example.com, \"*.example.org\"]"},
-    {.name = "methods", .type = &schema_list, .item = &types_method_item,
-     SCHEMA_COUNTED(policy_route, methods, method_count), .default_note = "any",
-     .help = "the methods; GET includes HEAD", .example = "[GET, POST]"},
-    {.name = "path", .type = &types_path, SCHEMA_FIELD(policy_route, path), .default_note = "any",
-     .help = "a path template, see [Matching](#matching)", .example = "\"/stock/{sku}\""},
-    {.name = "headers", .type = &types_header_matches, SCHEMA_INLINE, .default_note = "any",
+    {.name = "hosts",
+     .type = &schema_list,
+     .item = &types_host_item,
+     SCHEMA_COUNTED(policy_route, hosts, host_count),
+     .default_note = "any",
+     .help = "several hosts, instead of `host`",
+     .example = "[api.example.com, \"*.example.org\"]"},
+    {.name = "methods",
+     .type = &schema_list,
+     .item = &types_method_item,
+     SCHEMA_COUNTED(policy_route, methods, method_count),
+     .default_note = "any",
+     .help = "the methods; GET includes HEAD",
+     .example = "[GET, POST]"},
+    {.name = "path",
+     .type = &types_path,
+     SCHEMA_FIELD(policy_route, path),
+     .default_note = "any",
+     .help = "a path template, see [Matching](#matching)",
+     .example = "\"/stock/{sku}\""},
+    {.name = "headers",
+     .type = &types_header_matches,
+     SCHEMA_INLINE,
+     .default_note = "any",
      .help = "header names with the value they must have, or `true` for any value",
      .example = "{x-canary: true, x-plan: gold}"},
 };
 
 static const struct schema_section match_section = {
-    .name = "match", .title = "routes[].match",
+    .name = "match",
+    .title = "routes[].match",
     .help = "Which requests the route takes; what is not given matches everything.",
-    .fields = match_fields, .field_count = COUNT_OF(match_fields), .finish = checks_match};
+    .fields = match_fields,
+    .field_count = COUNT_OF(match_fields),
+    .finish = checks_match};
 
 static const struct schema_field route_fields[] = {
-    {.name = "name", .type = &schema_name, SCHEMA_FIELD(policy_route, name), .is_required = true,
-     .help = "unique; appears in metrics, logs and keys", .example = "create-order"},
-    {.name = "match", .type = &schema_section, SCHEMA_INLINE, .section = &match_section,
-     .default_note = "every request", .help = "which requests the route takes"},
-    {.name = "ratelimit_headers", .type = &schema_enum, SCHEMA_FIELD(policy_route, ratelimit_headers),
-     .choices = header_choices, .choice_help = header_help, .default_note = "as for the whole file",
+    {.name = "name",
+     .type = &schema_name,
+     SCHEMA_FIELD(policy_route, name),
+     .is_required = true,
+     .help = "unique; appears in metrics, logs and keys",
+     .example = "create-order"},
+    {.name = "match",
+     .type = &schema_section,
+     SCHEMA_INLINE,
+     .section = &match_section,
+     .default_note = "every request",
+     .help = "which requests the route takes"},
+    {.name = "ratelimit_headers",
+     .type = &schema_enum,
+     SCHEMA_FIELD(policy_route, ratelimit_headers),
+     .choices = header_choices,
+     .choice_help = header_help,
+     .default_note = "as for the whole file",
      .help = "which headers tell clients about the limits"},
-    {.name = "limits", .type = &schema_sections, .section = &limit_section,
-     SCHEMA_COUNTED(policy_route, limits, limit_count), .default_note = "none",
+    {.name = "limits",
+     .type = &schema_sections,
+     .section = &limit_section,
+     SCHEMA_COUNTED(policy_route, limits, limit_count),
+     .default_note = "none",
      .help = "what the route's requests may not exceed, at most 16; without limits a route exempts "
              "its requests from the routes below"},
 };
 
 static const struct schema_section route_section = {
-    .name = "route", .title = "routes[]",
+    .name = "route",
+    .title = "routes[]",
     .help = "One kind of request. The first route that matches takes the request, in the order of "
             "the files and of the routes in them.",
-    .fields = route_fields, .field_count = COUNT_OF(route_fields),
-    .record_size = sizeof(struct policy_route), .begin = checks_begin_route, .finish = checks_route};
+    .fields = route_fields,
+    .field_count = COUNT_OF(route_fields),
+    .record_size = sizeof(struct policy_route),
+    .begin = checks_begin_route,
+    .finish = checks_route};
 
 #define DURATION(key, member, by_default, least, what)                                             \
-    {.name = key, .type = &schema_duration_ms, SCHEMA_FIELD(policy, settings.member),              \
-     .default_text = by_default, .min = least, .max = DAY_MS, .help = what}
+    {                                                                                              \
+        .name = key, .type = &schema_duration_ms, SCHEMA_FIELD(policy, settings.member),           \
+        .default_text = by_default, .min = least, .max = DAY_MS, .help = what                      \
+    }
 #define COUNT(key, member, by_default, least, most, what)                                          \
-    {.name = key, .type = &schema_count, SCHEMA_FIELD(policy, settings.member),                    \
-     .default_text = by_default, .min = least, .max = most, .help = what}
+    {                                                                                              \
+        .name = key, .type = &schema_count, SCHEMA_FIELD(policy, settings.member),                 \
+        .default_text = by_default, .min = least, .max = most, .help = what                        \
+    }
 #define BYTES(key, member, by_default, least, most, what)                                          \
-    {.name = key, .type = &schema_bytes, SCHEMA_FIELD(policy, settings.member),                    \
-     .default_text = by_default, .min = least, .max = most, .help = what}
+    {                                                                                              \
+        .name = key, .type = &schema_bytes, SCHEMA_FIELD(policy, settings.member),                 \
+        .default_text = by_default, .min = least, .max = most, .help = what                        \
+    }
 
 static const struct schema_field store_fields[] = {
-    DURATION("timeout", store_timeout_ms, "50ms", 1, "budget of one call; then `on_store_failure` decides"),
-    DURATION("connect_timeout", store_connect_timeout_ms, "1s", 1, "for a connection and its handshake"),
+    DURATION("timeout", store_timeout_ms, "50ms", 1,
+             "budget of one call; then `on_store_failure` decides"),
+    DURATION("connect_timeout", store_connect_timeout_ms, "1s", 1,
+             "for a connection and its handshake"),
     COUNT("max_pending", store_max_pending, "10000", 1, 1000000, "calls in flight per worker"),
     COUNT("breaker_failures", store_breaker_failures, "5", 1, 1000000,
           "failures in a row after which the store is left alone"),
-    DURATION("breaker_open", store_breaker_open_ms, "1s", 1, "for how long, before one call probes it"),
-    {.name = "key_prefix", .type = &schema_name, SCHEMA_FIELD(policy, settings.store_key_prefix),
-     .default_text = "lk", .help = "begins every key in the store; tells deployments that share one apart"},
+    DURATION("breaker_open", store_breaker_open_ms, "1s", 1,
+             "for how long, before one call probes it"),
+    {.name = "key_prefix",
+     .type = &schema_name,
+     SCHEMA_FIELD(policy, settings.store_key_prefix),
+     .default_text = "lk",
+     .help = "begins every key in the store; tells deployments that share one apart"},
     BYTES("embedded_max_bytes", embedded_max_bytes, "64MiB", 1 << 20, 64 * GIB,
           "memory for keys of the embedded engine, per process"),
 };
 
-static const struct schema_section store_section = {
-    .name = "store_options", .title = "store_options", .help = "How the store is used.",
-    .fields = store_fields, .field_count = COUNT_OF(store_fields)};
+static const struct schema_section store_section = {.name = "store_options",
+                                                    .title = "store_options",
+                                                    .help = "How the store is used.",
+                                                    .fields = store_fields,
+                                                    .field_count = COUNT_OF(store_fields)};
 
 static const struct schema_field client_ip_fields[] = {
-    COUNT("ipv6_prefix", ipv6_prefix, "64", 1, 128, "clients of one IPv6 network of this size count as one"),
+    COUNT("ipv6_prefix", ipv6_prefix, "64", 1, 128,
+          "clients of one IPv6 network of this size count as one"),
     COUNT("ipv4_prefix", ipv4_prefix, "32", 1, 32, "the same for IPv4"),
 };
 
-static const struct schema_section client_ip_section = {
-    .name = "client_ip", .title = "client_ip", .help = "What `{client.ip}` is.",
-    .fields = client_ip_fields, .field_count = COUNT_OF(client_ip_fields)};
+static const struct schema_section client_ip_section = {.name = "client_ip",
+                                                        .title = "client_ip",
+                                                        .help = "What `{client.ip}` is.",
+                                                        .fields = client_ip_fields,
+                                                        .field_count = COUNT_OF(client_ip_fields)};
 
 static const struct schema_field timeout_fields[] = {
-    DURATION("header", header_timeout_ms, "10s", 1, "from the first byte of a request to the end of its head"),
+    DURATION("header", header_timeout_ms, "10s", 1,
+             "from the first byte of a request to the end of its head"),
     DURATION("body", body_timeout_ms, "30s", 1, "longest pause within a request body"),
     DURATION("idle", idle_timeout_ms, "75s", 1, "between requests on a client's connection"),
-    DURATION("write", write_timeout_ms, "30s", 1, "longest pause while a client does not take the answer"),
+    DURATION("write", write_timeout_ms, "30s", 1,
+             "longest pause while a client does not take the answer"),
     DURATION("connect", connect_timeout_ms, "2s", 1, "for a connection to the service"),
-    DURATION("response", response_timeout_ms, "60s", 1, "from the end of a request to the head of the service's answer"),
-    DURATION("response_body", response_body_timeout_ms, "60s", 1, "longest pause within the service's answer"),
+    DURATION("response", response_timeout_ms, "60s", 1,
+             "from the end of a request to the head of the service's answer"),
+    DURATION("response_body", response_body_timeout_ms, "60s", 1,
+             "longest pause within the service's answer"),
     DURATION("upstream_idle", upstream_idle_timeout_ms, "4s", 1,
              "how long an unused connection to the service is kept; shorter than the service's own "
              "keep-alive timeout (5s in Node.js)"),
 };
 
-static const struct schema_section timeouts_section = {
-    .name = "timeouts", .title = "timeouts", .help = "Every wait ends.",
-    .fields = timeout_fields, .field_count = COUNT_OF(timeout_fields)};
+static const struct schema_section timeouts_section = {.name = "timeouts",
+                                                       .title = "timeouts",
+                                                       .help = "Every wait ends.",
+                                                       .fields = timeout_fields,
+                                                       .field_count = COUNT_OF(timeout_fields)};
 
 static const struct schema_field size_fields[] = {
-    BYTES("max_header_bytes", max_header_bytes, "16KiB", 256, 16 << 20, "all header fields of a request; beyond it 431"),
-    COUNT("max_header_count", max_header_count, "100", 1, 10000, "header fields of a request; beyond it 431"),
-    BYTES("max_target_bytes", max_target_bytes, "8KiB", 16, 1 << 20, "path and query of a request; beyond it 414"),
-    BYTES("max_body_bytes", max_body_bytes, "0", 0, UINT64_C(1) << 50, "body of a request; beyond it 413; 0 is no limit"),
+    BYTES("max_header_bytes", max_header_bytes, "16KiB", 256, 16 << 20,
+          "all header fields of a request; beyond it 431"),
+    COUNT("max_header_count", max_header_count, "100", 1, 10000,
+          "header fields of a request; beyond it 431"),
+    BYTES("max_target_bytes", max_target_bytes, "8KiB", 16, 1 << 20,
+          "path and query of a request; beyond it 414"),
+    BYTES("max_body_bytes", max_body_bytes, "0", 0, UINT64_C(1) << 50,
+          "body of a request; beyond it 413; 0 is no limit"),
 };
 
-static const struct schema_section sizes_section = {
-    .name = "sizes", .title = "sizes", .help = "What a request may weigh.",
-    .fields = size_fields, .field_count = COUNT_OF(size_fields)};
+static const struct schema_section sizes_section = {.name = "sizes",
+                                                    .title = "sizes",
+                                                    .help = "What a request may weigh.",
+                                                    .fields = size_fields,
+                                                    .field_count = COUNT_OF(size_fields)};
 
 static const struct schema_field upstream_fields[] = {
-    COUNT("max_connections", upstream_max_connections, "256", 1, 65535, "connections to the service, per worker"),
+    COUNT("max_connections", upstream_max_connections, "256", 1, 65535,
+          "connections to the service, per worker"),
     COUNT("max_waiting", upstream_max_waiting, "1024", 0, 1000000,
           "requests that wait for a connection, per worker; beyond it 503"),
 };
 
-static const struct schema_section upstream_section = {
-    .name = "upstream_options", .title = "upstream_options", .help = "How the service is used.",
-    .fields = upstream_fields, .field_count = COUNT_OF(upstream_fields)};
+static const struct schema_section upstream_section = {.name = "upstream_options",
+                                                       .title = "upstream_options",
+                                                       .help = "How the service is used.",
+                                                       .fields = upstream_fields,
+                                                       .field_count = COUNT_OF(upstream_fields)};
 
 static const struct schema_field jwt_fields[] = {
-    {.name = "secret", .type = &schema_string, SCHEMA_FIELD(types_jwt_record, secret),
-     .is_secret = true, .min = 1, .default_note = "-",
-     .help = "shared secret of at least 32 bytes (HS256)", .example = "${file:/run/secrets/jwt}"},
-    {.name = "public_key_file", .type = &schema_string,
-     SCHEMA_FIELD(types_jwt_record, public_key_file), .min = 1, .default_note = "-",
+    {.name = "secret",
+     .type = &schema_string,
+     SCHEMA_FIELD(types_jwt_record, secret),
+     .is_secret = true,
+     .min = 1,
+     .default_note = "-",
+     .help = "shared secret of at least 32 bytes (HS256)",
+     .example = "${file:/run/secrets/jwt}"},
+    {.name = "public_key_file",
+     .type = &schema_string,
+     SCHEMA_FIELD(types_jwt_record, public_key_file),
+     .min = 1,
+     .default_note = "-",
      .help = "PEM file with the issuer's public key (RS256, ES256), relative to the policy file",
      .example = "issuer.pem"},
-    {.name = "algorithm", .type = &schema_enum, SCHEMA_FIELD(types_jwt_record, algorithm),
-     .choices = jwt_choices, .choice_help = jwt_help,
+    {.name = "algorithm",
+     .type = &schema_enum,
+     SCHEMA_FIELD(types_jwt_record, algorithm),
+     .choices = jwt_choices,
+     .choice_help = jwt_help,
      .default_note = "`hs256` with `secret`, `rs256` with `public_key_file`",
      .help = "the one algorithm that is accepted"},
-    {.name = "verify", .type = &schema_bool, SCHEMA_FIELD(types_jwt_record, verify),
+    {.name = "verify",
+     .type = &schema_bool,
+     SCHEMA_FIELD(types_jwt_record, verify),
      .default_text = "true",
-     .help = "`false` takes claims without looking at the signature: only behind something that has verified it"},
-    {.name = "issuer", .type = &schema_string, SCHEMA_FIELD(types_jwt_record, issuer), .min = 1,
-     .default_note = "any", .help = "`iss` must be this"},
-    {.name = "audience", .type = &schema_string, SCHEMA_FIELD(types_jwt_record, audience), .min = 1,
-     .default_note = "any", .help = "`aud` must be or contain this"},
-    {.name = "leeway", .type = &schema_duration_ms, SCHEMA_FIELD(types_jwt_record, leeway_ms),
-     .default_text = "30s", .max = 3600000, .help = "clock difference allowed for `exp` and `nbf`"},
+     .help = "`false` takes claims without looking at the signature: only behind something that "
+             "has verified it"},
+    {.name = "issuer",
+     .type = &schema_string,
+     SCHEMA_FIELD(types_jwt_record, issuer),
+     .min = 1,
+     .default_note = "any",
+     .help = "`iss` must be this"},
+    {.name = "audience",
+     .type = &schema_string,
+     SCHEMA_FIELD(types_jwt_record, audience),
+     .min = 1,
+     .default_note = "any",
+     .help = "`aud` must be or contain this"},
+    {.name = "leeway",
+     .type = &schema_duration_ms,
+     SCHEMA_FIELD(types_jwt_record, leeway_ms),
+     .default_text = "30s",
+     .max = 3600000,
+     .help = "clock difference allowed for `exp` and `nbf`"},
 };
 
 static const struct schema_section jwt_section = {
-    .name = "jwt", .title = "jwt",
-    .help = "How bearer tokens are checked before `{jwt.CLAIM}` believes them. Give one of `secret`, "
-            "`public_key_file` and `verify: false`.",
-    .fields = jwt_fields, .field_count = COUNT_OF(jwt_fields), .finish = checks_jwt};
+    .name = "jwt",
+    .title = "jwt",
+    .help =
+        "How bearer tokens are checked before `{jwt.CLAIM}` believes them. Give one of `secret`, "
+        "`public_key_file` and `verify: false`.",
+    .fields = jwt_fields,
+    .field_count = COUNT_OF(jwt_fields),
+    .finish = checks_jwt};
 
 static const struct schema_field policy_fields[] = {
-    {.name = "listen", .type = &types_listen, SCHEMA_FIELD(policy, settings.listen),
-     .default_text = "0.0.0.0:8080", .help = "where clients connect; `unix:/path` works too"},
-    {.name = "metrics", .type = &types_listen, SCHEMA_FIELD(policy, settings.metrics), .word = "off",
-     .default_text = "0.0.0.0:9102", .help = "where `/metrics`, `/live` and `/ready` are served, or `off`"},
-    {.name = "workers", .type = &schema_count, SCHEMA_FIELD(policy, settings.workers), .word = "auto",
-     .default_text = "auto", .min = 1, .max = 256,
+    {.name = "listen",
+     .type = &types_listen,
+     SCHEMA_FIELD(policy, settings.listen),
+     .default_text = "0.0.0.0:8080",
+     .help = "where clients connect; `unix:/path` works too"},
+    {.name = "metrics",
+     .type = &types_listen,
+     SCHEMA_FIELD(policy, settings.metrics),
+     .word = "off",
+     .default_text = "0.0.0.0:9102",
+     .help = "where `/metrics`, `/live` and `/ready` are served, or `off`"},
+    {.name = "workers",
+     .type = &schema_count,
+     SCHEMA_FIELD(policy, settings.workers),
+     .word = "auto",
+     .default_text = "auto",
+     .min = 1,
+     .max = 256,
      .help = "threads; `auto` is one per CPU that the process may use"},
-    {.name = "upstream", .type = &types_upstream, SCHEMA_FIELD(policy, settings.upstream),
-     .is_required = true, .help = "the service: `http://host:port` or `unix:/path`",
+    {.name = "upstream",
+     .type = &types_upstream,
+     SCHEMA_FIELD(policy, settings.upstream),
+     .is_required = true,
+     .help = "the service: `http://host:port` or `unix:/path`",
      .example = "http://127.0.0.1:3000"},
-    {.name = "upstream_options", .type = &schema_section, SCHEMA_INLINE, .section = &upstream_section,
+    {.name = "upstream_options",
+     .type = &schema_section,
+     SCHEMA_INLINE,
+     .section = &upstream_section,
      .help = "how the service is used"},
-    {.name = "store", .type = &types_store, SCHEMA_FIELD(policy, settings.store), .is_secret = true,
+    {.name = "store",
+     .type = &types_store,
+     SCHEMA_FIELD(policy, settings.store),
+     .is_secret = true,
      .default_text = "embedded",
      .help = "where limits are kept: `embedded` (this process alone), "
              "`redis://[user:password@]host[:port][/db]` or `unix:///path[?db]`",
      .example = "${REDIS_URL:-embedded}"},
-    {.name = "store_options", .type = &schema_section, SCHEMA_INLINE, .section = &store_section,
+    {.name = "store_options",
+     .type = &schema_section,
+     SCHEMA_INLINE,
+     .section = &store_section,
      .help = "how the store is used"},
-    {.name = "trusted_proxies", .type = &schema_list, .item = &types_cidr_item,
+    {.name = "trusted_proxies",
+     .type = &schema_list,
+     .item = &types_cidr_item,
      SCHEMA_COUNTED(policy, settings.trusted_proxies, settings.trusted_proxy_count),
      .default_note = "none",
-     .help = "addresses and networks whose `X-Forwarded-For` is believed", .example = "[10.0.0.0/8]"},
-    {.name = "client_ip", .type = &schema_section, SCHEMA_INLINE, .section = &client_ip_section,
+     .help = "addresses and networks whose `X-Forwarded-For` is believed",
+     .example = "[10.0.0.0/8]"},
+    {.name = "client_ip",
+     .type = &schema_section,
+     SCHEMA_INLINE,
+     .section = &client_ip_section,
      .help = "what `{client.ip}` is"},
-    {.name = "jwt", .type = &types_jwt, SCHEMA_INLINE, .section = &jwt_section,
-     .default_note = "no `{jwt.CLAIM}`", .help = "how bearer tokens are checked"},
-    {.name = "access_log", .type = &schema_enum, SCHEMA_FIELD(policy, settings.access_log),
-     .choices = access_log_choices, .choice_help = access_log_help, .default_text = "all",
+    {.name = "jwt",
+     .type = &types_jwt,
+     SCHEMA_INLINE,
+     .section = &jwt_section,
+     .default_note = "no `{jwt.CLAIM}`",
+     .help = "how bearer tokens are checked"},
+    {.name = "access_log",
+     .type = &schema_enum,
+     SCHEMA_FIELD(policy, settings.access_log),
+     .choices = access_log_choices,
+     .choice_help = access_log_help,
+     .default_text = "all",
      .help = "which requests get a line of JSON on standard output"},
-    {.name = "log_level", .type = &schema_enum, SCHEMA_FIELD(policy, settings.log_level),
-     .choices = log_level_choices, .default_text = "info", .help = "from which level on the process log speaks"},
-    {.name = "ratelimit_headers", .type = &schema_enum, SCHEMA_FIELD(policy, settings.ratelimit_headers),
-     .choices = header_choices, .choice_help = header_help, .default_text = "draft",
+    {.name = "log_level",
+     .type = &schema_enum,
+     SCHEMA_FIELD(policy, settings.log_level),
+     .choices = log_level_choices,
+     .default_text = "info",
+     .help = "from which level on the process log speaks"},
+    {.name = "ratelimit_headers",
+     .type = &schema_enum,
+     SCHEMA_FIELD(policy, settings.ratelimit_headers),
+     .choices = header_choices,
+     .choice_help = header_help,
+     .default_text = "draft",
      .help = "which headers tell clients about the limits"},
-    {.name = "on_no_route", .type = &schema_enum, SCHEMA_FIELD(policy, settings.on_no_route),
-     .choices = no_route_choices, .choice_help = no_route_help, .default_text = "forward",
+    {.name = "on_no_route",
+     .type = &schema_enum,
+     SCHEMA_FIELD(policy, settings.on_no_route),
+     .choices = no_route_choices,
+     .choice_help = no_route_help,
+     .default_text = "forward",
      .help = "what to do with a request that no route matches"},
-    DURATION("drain_timeout", drain_timeout_ms, "30s", 0, "after SIGTERM, how long running requests may take to end"),
-    COUNT("max_connections", max_connections, "4096", 1, 1000000, "client connections, per process"),
-    {.name = "timeouts", .type = &schema_section, SCHEMA_INLINE, .section = &timeouts_section,
+    DURATION("drain_timeout", drain_timeout_ms, "30s", 0,
+             "after SIGTERM, how long running requests may take to end"),
+    COUNT("max_connections", max_connections, "4096", 1, 1000000,
+          "client connections, per process"),
+    {.name = "timeouts",
+     .type = &schema_section,
+     SCHEMA_INLINE,
+     .section = &timeouts_section,
      .help = "bounds on every wait"},
-    {.name = "sizes", .type = &schema_section, SCHEMA_INLINE, .section = &sizes_section,
+    {.name = "sizes",
+     .type = &schema_section,
+     SCHEMA_INLINE,
+     .section = &sizes_section,
      .help = "bounds on every request"},
-    {.name = "routes", .type = &schema_sections, .section = &route_section,
-     SCHEMA_COUNTED(policy, routes, route_count), .default_note = "none",
+    {.name = "routes",
+     .type = &schema_sections,
+     .section = &route_section,
+     SCHEMA_COUNTED(policy, routes, route_count),
+     .default_note = "none",
      .help = "which requests are limited, and how"},
 };
 
 const struct schema_section fields_policy = {
-    .name = "policy", .title = "Top level",
-    .help = "Server-wide keys may each stand in one file of a folder only; `routes` may stand in all.",
-    .fields = policy_fields, .field_count = COUNT_OF(policy_fields), .finish = checks_policy};
+    .name = "policy",
+    .title = "Top level",
+    .help =
+        "Server-wide keys may each stand in one file of a folder only; `routes` may stand in all.",
+    .fields = policy_fields,
+    .field_count = COUNT_OF(policy_fields),
+    .finish = checks_policy};

@@ -31,7 +31,7 @@ struct loading {
     struct {
         dev_t device;
         ino_t inode;
-    } *seen;
+    } * seen;
 };
 
 const char *policy_decision_name(enum policy_decision decision)
@@ -43,8 +43,8 @@ const char *policy_decision_name(enum policy_decision decision)
     return names[decision];
 }
 
-static void PRINTF_LIKE(3, 4) file_problem(struct loading *loading, const char *name,
-                                           const char *format, ...)
+static void PRINTF_LIKE(3, 4)
+    file_problem(struct loading *loading, const char *name, const char *format, ...)
 {
     struct source source = {.name = name, .order = (unsigned)loading->source_count};
     struct problems_place place = {{.source = &source}, NULL, false};
@@ -72,7 +72,8 @@ static void on_expanded(void *owner, struct slice value)
 {
     struct types_load *types = owner;
 
-    /* What is expanded often in a large file cannot fill memory: it is in the text that is covered. */
+    /* What is expanded often in a large file cannot fill memory: it is in the text that is covered.
+     */
     if (buf_len(&types->digest) < MAX_DIGEST_BYTES / 2)
         digest_piece(types, value);
 }
@@ -109,7 +110,8 @@ static void merge_entry(struct loading *loading, struct yaml_entry *entry)
     struct problems_place place = {entry->key->mark, NULL, false};
     struct yaml_node *value = entry->value;
 
-    if (other == NULL && value->kind == YAML_SEQUENCE && slice_equal(entry->key->text, SLICE("routes"))) {
+    if (other == NULL && value->kind == YAML_SEQUENCE &&
+        slice_equal(entry->key->text, SLICE("routes"))) {
         /* A list of our own, so that the file's tree is not changed by what follows. */
         value = yaml_node_add(&loading->scratch, YAML_SEQUENCE, value->mark);
         yaml_append(&loading->scratch, loading->root, entry->key, value);
@@ -175,7 +177,8 @@ static void load_file(struct loading *loading, const char *path)
         file_problem(loading, path, "%s", problem);
         return;
     }
-    loading->seen = mem_realloc(loading->seen, (loading->source_count + 1) * sizeof(*loading->seen));
+    loading->seen =
+        mem_realloc(loading->seen, (loading->source_count + 1) * sizeof(*loading->seen));
     loading->seen[loading->source_count].device = status.st_dev;
     loading->seen[loading->source_count].inode = status.st_ino;
     load_source(loading, path, text);
@@ -210,8 +213,8 @@ static void load_folder(struct loading *loading, const char *path)
     while (folder.len > 1 && folder.at[folder.len - 1] == '/')
         folder.len--;
     for (int i = 0; i < count; i++) {
-        const char *file = arena_printf(&loading->scratch, "%.*s/%s", SLICE_ARGS(folder),
-                                        entries[i]->d_name).at;
+        const char *file =
+            arena_printf(&loading->scratch, "%.*s/%s", SLICE_ARGS(folder), entries[i]->d_name).at;
         struct stat status;
 
         if (stat(file, &status) != 0 || !S_ISDIR(status.st_mode)) {

@@ -18,11 +18,21 @@
 struct router;
 struct jwt_verifier;
 
-enum policy_algorithm { POLICY_TOKEN_BUCKET, POLICY_SLIDING_WINDOW, POLICY_SLIDING_LOG, POLICY_FIXED_WINDOW };
+enum policy_algorithm {
+    POLICY_TOKEN_BUCKET,
+    POLICY_SLIDING_WINDOW,
+    POLICY_SLIDING_LOG,
+    POLICY_FIXED_WINDOW
+};
 enum policy_mode { POLICY_ENFORCE, POLICY_SHADOW };
-/* What to do when a key's variable has no value: leave the limit out, refuse (429), or count all such
- * requests on one shared key. */
-enum policy_missing { POLICY_MISSING_UNSET, POLICY_MISSING_SKIP, POLICY_MISSING_DENY, POLICY_MISSING_SHARED };
+/* What to do when a key's variable has no value: leave the limit out, refuse (400), or count all
+ * such requests on one shared key. */
+enum policy_missing {
+    POLICY_MISSING_UNSET,
+    POLICY_MISSING_SKIP,
+    POLICY_MISSING_DENY,
+    POLICY_MISSING_SHARED
+};
 enum policy_store_failure { POLICY_FAIL_ALLOW, POLICY_FAIL_DENY, POLICY_FAIL_LOCAL };
 enum policy_headers { POLICY_HEADERS_DRAFT, POLICY_HEADERS_LEGACY, POLICY_HEADERS_OFF };
 enum policy_access_log { POLICY_LOG_OFF, POLICY_LOG_ERRORS, POLICY_LOG_ALL };
@@ -42,14 +52,14 @@ struct policy_rate {
 struct policy_limit {
     const char *name; /* unique in its route */
     const struct policy_route *route;
-    unsigned index; /* in the whole snapshot */
+    unsigned index;             /* in the whole snapshot */
     const struct template *key; /* NULL: one key for all requests */
     struct policy_rate rate;
     uint64_t burst; /* token_bucket; = rate.count when not given */
     enum policy_algorithm algorithm;
     enum policy_align align;
-    int64_t utc_offset_us; /* calendar windows */
-    uint64_t cost;                       /* when cost_template is NULL */
+    int64_t utc_offset_us;                /* calendar windows */
+    uint64_t cost;                        /* when cost_template is NULL */
     const struct template *cost_template; /* must render to a whole number */
     enum policy_mode mode;
     enum policy_missing on_missing_key;
@@ -60,16 +70,17 @@ struct policy_limit {
 };
 
 #define POLICY_DECISIONS(X)                                                                        \
-    X(ALLOWED, "allowed") X(LIMITED, "limited") X(SHADOW_LIMITED, "shadow_limited")                \
-    X(SKIPPED, "skipped") X(MISSING_KEY, "missing_key") X(ERROR_ALLOWED, "error_allowed")          \
-    X(ERROR_DENIED, "error_denied") X(LOCAL_ALLOWED, "local_allowed")                              \
-    X(LOCAL_LIMITED, "local_limited")
+    X(ALLOWED, "allowed")                                                                          \
+    X(LIMITED, "limited") X(SHADOW_LIMITED, "shadow_limited") X(SKIPPED, "skipped")                \
+        X(MISSING_KEY, "missing_key") X(ERROR_ALLOWED, "error_allowed")                            \
+            X(ERROR_DENIED, "error_denied") X(LOCAL_ALLOWED, "local_allowed")                      \
+                X(LOCAL_LIMITED, "local_limited")
 #define POLICY_DECISION_ENUM(id, name) POLICY_DECISION_##id,
 enum policy_decision { POLICY_DECISIONS(POLICY_DECISION_ENUM) POLICY_DECISION_COUNT };
 const char *policy_decision_name(enum policy_decision decision);
 
 struct policy_header_match {
-    struct slice name; /* lower case */
+    struct slice name;  /* lower case */
     struct slice value; /* exact; at == NULL: must be present */
 };
 
@@ -91,7 +102,7 @@ struct policy_route {
     size_t limit_count;
     enum policy_headers ratelimit_headers;
     /* Metric slots (policy_bind_metrics). */
-    uint32_t request_slots[6];  /* [0] 1xx or none, then 1xx..5xx by status / 100 */
+    uint32_t request_slots[6]; /* [0] 1xx or none, then 1xx..5xx by status / 100 */
     uint32_t duration_slot, admission_slot;
 };
 
@@ -111,7 +122,7 @@ struct policy_upstream {
 /* Server-wide settings; each is one record of the field table with its default (policy.c). */
 struct policy_settings {
     const char *listen, *metrics; /* metrics may be "off" */
-    unsigned workers; /* 0 = auto */
+    unsigned workers;             /* 0 = auto */
     struct policy_upstream upstream;
     const char *store;
     uint64_t store_timeout_ms, store_connect_timeout_ms;
@@ -128,12 +139,12 @@ struct policy_settings {
     uint64_t drain_timeout_ms;
     uint64_t max_connections; /* per process */
     /* timeouts: */
-    uint64_t header_timeout_ms;   /* first byte of a request to the end of its head */
-    uint64_t body_timeout_ms;     /* longest pause within a request body */
-    uint64_t idle_timeout_ms;     /* between requests on a kept-alive connection */
-    uint64_t write_timeout_ms;    /* longest pause while the client does not take the answer */
-    uint64_t connect_timeout_ms;  /* to the service */
-    uint64_t response_timeout_ms; /* end of request to the head of the answer */
+    uint64_t header_timeout_ms;        /* first byte of a request to the end of its head */
+    uint64_t body_timeout_ms;          /* longest pause within a request body */
+    uint64_t idle_timeout_ms;          /* between requests on a kept-alive connection */
+    uint64_t write_timeout_ms;         /* longest pause while the client does not take the answer */
+    uint64_t connect_timeout_ms;       /* to the service */
+    uint64_t response_timeout_ms;      /* end of request to the head of the answer */
     uint64_t response_body_timeout_ms; /* longest pause within the answer's body */
     uint64_t upstream_idle_timeout_ms; /* pooled connections */
     uint64_t upstream_max_connections; /* per worker */

@@ -118,8 +118,8 @@ static void print_characters(FILE *out, const char *at, unsigned count)
         size_t len = character_bytes(at);
         unsigned char first = (unsigned char)*at;
 
-        if ((first < 0x20 && first != '\t') || first == 0x7F || (first == 0xC2 && len == 2 &&
-                                                                 (unsigned char)at[1] < 0xA0))
+        if ((first < 0x20 && first != '\t') || first == 0x7F ||
+            (first == 0xC2 && len == 2 && (unsigned char)at[1] < 0xA0))
             fputc('?', out);
         else
             fwrite(at, 1, len, out);

@@ -13,12 +13,12 @@ enum policy_severity { POLICY_ERROR, POLICY_WARNING };
 struct policy_problem {
     enum policy_severity severity;
     const char *file;
-    unsigned line, column; /* from 1; 0 = the file as a whole */
-    unsigned width;        /* how many columns the caret marks, at least 1 */
-    const char *where;     /* "routes[2].limits[0].rate", or "" */
-    const char *message;   /* what is wrong and what would be right */
+    unsigned line, column;   /* from 1; 0 = the file as a whole */
+    unsigned width;          /* how many columns the caret marks, at least 1 */
+    const char *where;       /* "routes[2].limits[0].rate", or "" */
+    const char *message;     /* what is wrong and what would be right */
     const char *source_line; /* the line's text, or NULL */
-    unsigned file_order;   /* sorts the files as they were given */
+    unsigned file_order;     /* sorts the files as they were given */
 };
 
 /* Problems beyond this many are counted but not kept. */

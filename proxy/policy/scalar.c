@@ -135,8 +135,8 @@ bool scalar_read_bytes(struct slice text, uint64_t *ret_value, struct scalar_fau
         return true;
     }
     if (rest.len == 2 && tolower((unsigned char)rest.at[1]) == 'b')
-        return scalar_fail(fault, verdict, "\"%.2s\" may mean 1000 or 1024; write \"%ciB\"", rest.at,
-                           toupper((unsigned char)rest.at[0]));
+        return scalar_fail(fault, verdict, "\"%.2s\" may mean 1000 or 1024; write \"%ciB\"",
+                           rest.at, toupper((unsigned char)rest.at[0]));
     if (rest.at[0] == '.')
         return scalar_fail(fault, verdict, "no fractions; use a smaller unit");
     return scalar_fail(fault, verdict, "unknown unit \"%.*s\"; there are KiB, MiB and GiB",
@@ -257,8 +257,9 @@ bool scalar_read_utc_offset(struct slice text, int64_t *ret_us, struct scalar_fa
     if (text.len != 6 || (text.at[0] != '+' && text.at[0] != '-') || text.at[3] != ':' ||
         !slice_to_uint64(slice_from(text.at + 1, 2), &hours) ||
         !slice_to_uint64(slice_from(text.at + 4, 2), &minutes))
-        return scalar_fail(fault, verdict, "write it like +02:00 or -05:30 (there are no time zone "
-                                           "names and no daylight saving)");
+        return scalar_fail(fault, verdict,
+                           "write it like +02:00 or -05:30 (there are no time zone "
+                           "names and no daylight saving)");
     if (hours > 14 || minutes > 59)
         return scalar_fail(fault, verdict, "it lies between -14:59 and +14:59");
     us = (int64_t)((hours * 60 + minutes) * 60 * SCALAR_SECOND_US);
@@ -277,9 +278,10 @@ bool scalar_read_name(struct slice text, struct scalar_fault *fault)
 
         if (!(byte >= 'a' && byte <= 'z') && !(byte >= '0' && byte <= '9') &&
             (i == 0 || strchr("._-", byte) == NULL)) {
-            scalar_fail(fault, verdict, i == 0 ? "it must begin with a lower-case letter or a digit"
-                                               : "only lower-case letters, digits, \".\", \"_\" and "
-                                                 "\"-\" may stand in it");
+            scalar_fail(fault, verdict,
+                        i == 0 ? "it must begin with a lower-case letter or a digit"
+                               : "only lower-case letters, digits, \".\", \"_\" and "
+                                 "\"-\" may stand in it");
             fault->offset = i;
             fault->len = 1;
             return false;
@@ -324,7 +326,8 @@ bool scalar_read_rate(struct slice text, struct scalar_rate *ret_rate, struct sc
     if (slice_trim(count).len != count.len)
         return scalar_fail(fault, verdict, "no spaces around the \"/\"");
     if (!slice_to_uint64(count, &rate.count))
-        return scalar_fail(fault, verdict, "\"%.*s\" is not a whole number", shown(count), count.at);
+        return scalar_fail(fault, verdict, "\"%.*s\" is not a whole number", shown(count),
+                           count.at);
     if (!read_period(slice_skip(text, count.len + 1), &rate, fault))
         return false;
     if (rate.count == 0)

@@ -34,10 +34,11 @@ MUST_USE bool scalar_read_bytes(struct slice text, uint64_t *ret_value, struct s
 MUST_USE bool scalar_read_duration(struct slice text, const char *likely_unit, uint64_t *ret_us,
                                    struct scalar_fault *fault);
 /* The number of the choice; the list ends with NULL.  An empty text in it cannot be chosen. */
-MUST_USE bool scalar_read_choice(struct slice text, const char *const *choices, unsigned *ret_number,
-                                 struct scalar_fault *fault);
+MUST_USE bool scalar_read_choice(struct slice text, const char *const *choices,
+                                 unsigned *ret_number, struct scalar_fault *fault);
 /* "+02:00", "-05:30", "Z" */
-MUST_USE bool scalar_read_utc_offset(struct slice text, int64_t *ret_us, struct scalar_fault *fault);
+MUST_USE bool scalar_read_utc_offset(struct slice text, int64_t *ret_us,
+                                     struct scalar_fault *fault);
 /* Lower-case letters, digits, '.', '_', '-'; the first a letter or digit; at most 64. */
 MUST_USE bool scalar_read_name(struct slice text, struct scalar_fault *fault);
 

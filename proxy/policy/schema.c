@@ -9,7 +9,8 @@
 #define SHOWN_VALUE_BYTES 60
 #define MAX_FIELDS 64
 
-static const struct schema_field *find_field(const struct schema_section *section, struct slice name)
+static const struct schema_field *find_field(const struct schema_section *section,
+                                             struct slice name)
 {
     for (size_t i = 0; i < section->field_count; i++)
         if (slice_equal(name, slice_of(section->fields[i].name)))
@@ -27,9 +28,10 @@ static const char *frame_path(struct schema *schema, const struct schema_frame *
     parent = frame_path(schema, frame->parent);
     if (frame->is_indexed)
         return arena_printf(schema->scratch, "%s%s%s[%u]", parent, parent[0] != '\0' ? "." : "",
-                            frame->key, frame->index).at;
-    return arena_printf(schema->scratch, "%s%s%s", parent, parent[0] != '\0' ? "." : "",
-                        frame->key).at;
+                            frame->key, frame->index)
+            .at;
+    return arena_printf(schema->scratch, "%s%s%s", parent, parent[0] != '\0' ? "." : "", frame->key)
+        .at;
 }
 
 static const char *key_path(struct schema *schema, const char *key, const char *suffix)
@@ -38,8 +40,8 @@ static const char *key_path(struct schema *schema, const char *key, const char *
 
     if (key == NULL)
         return path;
-    return arena_printf(schema->scratch, "%s%s%s%s", path, path[0] != '\0' ? "." : "", key,
-                        suffix).at;
+    return arena_printf(schema->scratch, "%s%s%s%s", path, path[0] != '\0' ? "." : "", key, suffix)
+        .at;
 }
 
 /* The nearest section around that is written in the file. */
@@ -120,8 +122,8 @@ static bool check_kind(struct schema *schema, const struct schema_field *field,
     const char *gap = type->form[0] != '\0' ? ", " : "";
 
     if (node->kind == YAML_SCALAR && node->is_null) {
-        schema_node_problem(schema, field, suffix, node, "has no value: give it %s%s%s", type->phrase,
-                            gap, type->form);
+        schema_node_problem(schema, field, suffix, node, "has no value: give it %s%s%s",
+                            type->phrase, gap, type->form);
         return false;
     }
     if (node->kind == type->kind)
@@ -141,7 +143,10 @@ static void report_fault(struct schema *schema, const struct schema_field *field
     schema_node_problem(schema, field, suffix, node, "\"%.*s%s\" %s%s%s",
                         (int)(text.len < SHOWN_VALUE_BYTES ? text.len : SHOWN_VALUE_BYTES), text.at,
                         text.len > SHOWN_VALUE_BYTES ? "..." : "", fault->verdict,
-                        !has_detail ? "" : fault->detail[0] == '(' ? " " : ": ", fault->detail);
+                        !has_detail               ? ""
+                        : fault->detail[0] == '(' ? " "
+                                                  : ": ",
+                        fault->detail);
 }
 
 /* The value may not show, nor anything cut from it if it came from outside.  (What a reader of
@@ -157,12 +162,11 @@ static void report_secret_fault(struct schema *schema, const struct schema_field
                                                       : ": ",
                             fault->detail);
     else
-        schema_node_problem(schema, field, suffix, node,
-                            "what \"%.*s\" expands to %s; expected %s%s%s",
-                            (int)(node->text.len < SHOWN_VALUE_BYTES ? node->text.len
-                                                                     : SHOWN_VALUE_BYTES),
-                            node->text.at, fault->verdict, type->phrase,
-                            type->form[0] != '\0' ? ", " : "", type->form);
+        schema_node_problem(
+            schema, field, suffix, node, "what \"%.*s\" expands to %s; expected %s%s%s",
+            (int)(node->text.len < SHOWN_VALUE_BYTES ? node->text.len : SHOWN_VALUE_BYTES),
+            node->text.at, fault->verdict, type->phrase, type->form[0] != '\0' ? ", " : "",
+            type->form);
 }
 
 static bool expand_scalar(struct schema *schema, const struct schema_field *field,
@@ -322,15 +326,19 @@ static bool bind_section(struct schema *schema, const struct schema_field *field
 static bool bind_sections(struct schema *schema, const struct schema_field *field,
                           const struct yaml_node *node, void *record)
 {
-    static const struct schema_type item = {.phrase = "a section of keys", .form = "", .kind = YAML_MAPPING};
+    static const struct schema_type item = {
+        .phrase = "a section of keys", .form = "", .kind = YAML_MAPPING};
     void **items = arena_calloc(schema->arena, node->count + 1, sizeof(*items));
     size_t errors = schema->problems->error_count, count = 0;
     char suffix[32];
 
     for (struct yaml_entry *entry = node->first; entry != NULL; entry = entry->next) {
-        struct schema_frame frame = {.parent = schema->frame, .section = field->section,
-                                     .node = entry->value, .key = field->name,
-                                     .index = entry->index, .is_indexed = true};
+        struct schema_frame frame = {.parent = schema->frame,
+                                     .section = field->section,
+                                     .node = entry->value,
+                                     .key = field->name,
+                                     .index = entry->index,
+                                     .is_indexed = true};
 
         snprintf(suffix, sizeof(suffix), "[%u]", entry->index);
         if (!check_kind(schema, field, &item, suffix, entry->value))
@@ -454,7 +462,8 @@ static bool read_bytes(struct schema *schema, const struct schema_field *field, 
     uint64_t number;
 
     UNUSED(schema);
-    return scalar_read_bytes(text, &number, fault) && check_range(field, number, byte_steps, COUNT_OF(byte_steps), fault) &&
+    return scalar_read_bytes(text, &number, fault) &&
+           check_range(field, number, byte_steps, COUNT_OF(byte_steps), fault) &&
            store_number(field, number, ret);
 }
 
@@ -495,30 +504,54 @@ static bool read_enum(struct schema *schema, const struct schema_field *field, s
 
 const struct schema_type schema_string = {
     .name = "text", .phrase = "a text", .form = "", .kind = YAML_SCALAR, .read = read_string};
-const struct schema_type schema_name = {
-    .name = "name", .phrase = "a name", .form = "like per-user", .kind = YAML_SCALAR,
-    .read = read_name, .json_pattern = "^[a-z0-9][a-z0-9._-]{0,63}$"};
-const struct schema_type schema_bool = {
-    .name = "true or false", .phrase = "true or false", .form = "", .kind = YAML_SCALAR,
-    .read = read_bool, .json_type = "boolean", .json_pattern = "^(true|false)$"};
-const struct schema_type schema_count = {
-    .name = "number", .phrase = "a whole number", .form = "", .kind = YAML_SCALAR,
-    .read = read_count, .json_type = "integer", .json_pattern = "^[0-9]+$"};
-const struct schema_type schema_bytes = {
-    .name = "size", .phrase = "a size", .form = "like 16KiB or 64MiB", .kind = YAML_SCALAR,
-    .read = read_bytes, .json_type = "integer", .json_pattern = "^[0-9]+([kKmMgG]?[bB]?|[kKmMgG][iI][bB]?)$"};
+const struct schema_type schema_name = {.name = "name",
+                                        .phrase = "a name",
+                                        .form = "like per-user",
+                                        .kind = YAML_SCALAR,
+                                        .read = read_name,
+                                        .json_pattern = "^[a-z0-9][a-z0-9._-]{0,63}$"};
+const struct schema_type schema_bool = {.name = "true or false",
+                                        .phrase = "true or false",
+                                        .form = "",
+                                        .kind = YAML_SCALAR,
+                                        .read = read_bool,
+                                        .json_type = "boolean",
+                                        .json_pattern = "^(true|false)$"};
+const struct schema_type schema_count = {.name = "number",
+                                         .phrase = "a whole number",
+                                         .form = "",
+                                         .kind = YAML_SCALAR,
+                                         .read = read_count,
+                                         .json_type = "integer",
+                                         .json_pattern = "^[0-9]+$"};
+const struct schema_type schema_bytes = {.name = "size",
+                                         .phrase = "a size",
+                                         .form = "like 16KiB or 64MiB",
+                                         .kind = YAML_SCALAR,
+                                         .read = read_bytes,
+                                         .json_type = "integer",
+                                         .json_pattern = "^[0-9]+([bB]|[kKmMgG]([iI][bB]?)?)?$"};
 const struct schema_type schema_duration_ms = {
-    .name = "duration", .phrase = "a duration", .form = "like 50ms, 2s or 1m30s",
-    .kind = YAML_SCALAR, .read = read_duration_ms,
+    .name = "duration",
+    .phrase = "a duration",
+    .form = "like 50ms, 2s or 1m30s",
+    .kind = YAML_SCALAR,
+    .read = read_duration_ms,
     .json_pattern = "^(0|([0-9]+(ms|s|sec|seconds?|m|min|minutes?|h|hours?|d|days?|weeks?))+)$"};
 const struct schema_type schema_enum = {
     .name = "choice", .phrase = "one word", .form = "", .kind = YAML_SCALAR, .read = read_enum};
-const struct schema_type schema_list = {
-    .name = "list", .phrase = "a list", .form = "in [ ] or with \"- \" before each item",
-    .kind = YAML_SEQUENCE, .bind = bind_list};
-const struct schema_type schema_section = {
-    .name = "section", .phrase = "a section of keys", .form = "", .kind = YAML_MAPPING,
-    .bind = bind_section};
-const struct schema_type schema_sections = {
-    .name = "list of sections", .phrase = "a list of sections", .form = "each beginning with \"- \"",
-    .kind = YAML_SEQUENCE, .bind = bind_sections};
+const struct schema_type schema_list = {.name = "list",
+                                        .phrase = "a list",
+                                        .form = "in [ ] or with \"- \" before each item",
+                                        .kind = YAML_SEQUENCE,
+                                        .bind = bind_list};
+const struct schema_type schema_section = {.name = "section",
+                                           .phrase = "a section of keys",
+                                           .form = "",
+                                           .kind = YAML_MAPPING,
+                                           .bind = bind_section};
+const struct schema_type schema_sections = {.name = "list of sections",
+                                            .phrase = "a list of sections",
+                                            .form = "each beginning with \"- \"",
+                                            .kind = YAML_SEQUENCE,
+                                            .bind = bind_sections};

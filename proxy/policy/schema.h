@@ -24,7 +24,8 @@ struct schema_type {
     const char *phrase; /* for messages: "a duration" */
     const char *form;   /* "like 50ms, 2s or 1m30s" */
     enum yaml_kind kind;
-    /* text: expanded and terminated, in the snapshot's arena; NULL-free.  Writes *ret on success. */
+    /* text: expanded and terminated, in the snapshot's arena; NULL-free.  Writes *ret on success.
+     */
     bool (*read)(struct schema *schema, const struct schema_field *field, struct slice text,
                  void *ret, struct scalar_fault *fault);
     /* Report every problem; false when there was one. */
@@ -44,15 +45,15 @@ struct schema_field {
     const char *default_text; /* NULL: the record keeps what begin() put there, or zero */
     const char *default_note; /* for the reference, when the default is not a text */
     bool is_required;
-    bool is_secret; /* its value is never shown */
+    bool is_secret;    /* its value is never shown */
     uint64_t min, max; /* counts, bytes, and durations in the field's unit; max == 0: no bound */
     const char *word;  /* a word that stands for 0 ("auto") or for itself ("off") */
     const char *const *choices, *const *choice_help; /* end with NULL; help by the same number */
-    const struct schema_section *section; /* of sections and lists of sections */
-    const struct schema_type *item;       /* of lists */
-    const char *help;    /* one line */
-    const char *doc;     /* more, or NULL */
-    const char *example; /* or NULL */
+    const struct schema_section *section;            /* of sections and lists of sections */
+    const struct schema_type *item;                  /* of lists */
+    const char *help;                                /* one line */
+    const char *doc;                                 /* more, or NULL */
+    const char *example;                             /* or NULL */
 };
 
 #define SCHEMA_FIELD(record, member)                                                               \
@@ -79,10 +80,10 @@ struct schema_frame {
     struct schema_frame *parent;
     const struct schema_section *section;
     const struct yaml_node *node; /* NULL when the whole section is left out */
-    const char *key; /* how the section is reached */
+    const char *key;              /* how the section is reached */
     unsigned index;
     bool is_indexed;
-    uint64_t failed; /* by field number */
+    uint64_t failed;   /* by field number */
     uint64_t misspelt; /* keys that an unknown key was taken for */
 };
 
@@ -92,7 +93,7 @@ struct schema {
     struct policy_problems *problems;
     struct schema_frame *frame;
     bool is_partial; /* a file could not be read, so what is missing at the top may be in it */
-    void *owner; /* of the tables: for begin, finish, read and bind */
+    void *owner;     /* of the tables: for begin, finish, read and bind */
     /* Told every value that came from outside (environment, files); may be NULL. */
     void (*on_expanded)(void *owner, struct slice value);
 };
@@ -107,7 +108,8 @@ bool schema_is_sound(const struct schema *schema, const char *key);
 /* The value's node, or NULL. */
 const struct yaml_node *schema_value(const struct schema *schema, const char *key);
 
-/* Report at the key's value, or at the section when the key is not written.  key NULL: the section. */
+/* Report at the key's value, or at the section when the key is not written.  key NULL: the section.
+ */
 void schema_problem(struct schema *schema, enum policy_severity severity, const char *key,
                     const char *format, ...) PRINTF_LIKE(4, 5);
 

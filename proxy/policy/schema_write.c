@@ -98,9 +98,12 @@ static void put_pattern(struct writer *w, const char *pattern, const char *word)
 static void put_scalar(struct writer *w, const struct schema_type *type,
                        const struct schema_field *field)
 {
-    if (type->json_type != NULL) {
+    /* The one duration that needs no unit. */
+    bool may_be_zero = type == &schema_duration_ms && field->min == 0;
+
+    if (type->json_type != NULL || may_be_zero) {
         put_open(w, "type", '[');
-        put_text(w, NULL, type->json_type);
+        put_text(w, NULL, may_be_zero ? "integer" : type->json_type);
         put_text(w, NULL, "string");
         put_close(w, ']');
     } else {
@@ -108,7 +111,10 @@ static void put_scalar(struct writer *w, const struct schema_type *type,
     }
     if (type->json_pattern != NULL)
         put_pattern(w, type->json_pattern, field->word);
-    if (type->json_type != NULL && strcmp(type->json_type, "integer") == 0) {
+    if (may_be_zero) {
+        put_number(w, "minimum", 0);
+        put_number(w, "maximum", 0);
+    } else if (type->json_type != NULL && strcmp(type->json_type, "integer") == 0) {
         put_number(w, "minimum", field->min);
         if (field->max > 0)
             put_number(w, "maximum", field->max);
@@ -289,7 +295,10 @@ static void print_choices(FILE *out, const struct schema_field *field)
     for (size_t i = 0, printed = 0; field->choices[i] != NULL; i++) {
         if (field->choices[i][0] == '\0')
             continue;
-        fprintf(out, "%s`%s`", printed++ == 0 ? "" : field->choice_help != NULL ? "; " : ", ",
+        fprintf(out, "%s`%s`",
+                printed++ == 0               ? ""
+                : field->choice_help != NULL ? "; "
+                                             : ", ",
                 field->choices[i]);
         if (field->choice_help != NULL) {
             fputs(" – ", out);
@@ -327,7 +336,8 @@ static void print_row(FILE *out, const struct schema_field *field)
 
 static void print_section(FILE *out, const struct schema_section *section, bool is_root)
 {
-    fprintf(out, is_root ? "### %s\n\n%s\n\n" : "### `%s`\n\n%s\n\n", section->title, section->help);
+    fprintf(out, is_root ? "### %s\n\n%s\n\n" : "### `%s`\n\n%s\n\n", section->title,
+            section->help);
     fputs("| Key | Type | Default | What it does |\n|---|---|---|---|\n", out);
     for (size_t i = 0; i < section->field_count; i++)
         print_row(out, &section->fields[i]);

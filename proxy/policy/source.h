@@ -11,9 +11,9 @@
 #define SOURCE_MAX_BYTES ((size_t)1024 * 1024)
 
 struct source {
-    const char *name;  /* as the user named it */
+    const char *name; /* as the user named it */
     struct slice text;
-    unsigned order;    /* place among the files of one load; problems are sorted by it */
+    unsigned order; /* place among the files of one load; problems are sorted by it */
 };
 
 /* Lines and columns count from 1, columns in characters.  line == 0: the file as a whole. */

@@ -71,8 +71,9 @@ static bool read_store(struct schema *schema, const struct schema_field *field, 
         return check_unix_store(text, fault) && store_text(text, ret);
     problem = url_parse(schema->scratch, text, &url);
     if (problem == NULL && !slice_equal(url.scheme, SLICE("redis")))
-        return scalar_fail(fault, store_verdict,
-                           "unknown scheme; there are embedded, redis://host:port and unix:///path");
+        return scalar_fail(
+            fault, store_verdict,
+            "unknown scheme; there are embedded, redis://host:port and unix:///path");
     if (problem != NULL && slice_find(text, ':') == text.len)
         return scalar_fail(fault, store_verdict,
                            "write embedded, redis://host:port or unix:///path");
@@ -121,14 +122,16 @@ static bool read_upstream(struct schema *schema, const struct schema_field *fiel
     if (problem != NULL)
         return scalar_fail(fault, upstream_verdict, "%s", problem);
     if (slice_equal(url.scheme, SLICE("https")))
-        return scalar_fail(fault, upstream_verdict, "only http:// and unix: are spoken to the service");
+        return scalar_fail(fault, upstream_verdict,
+                           "only http:// and unix: are spoken to the service");
     if (!slice_equal(url.scheme, SLICE("http")))
         return scalar_fail(fault, upstream_verdict, "write it as http://host:port or unix:/path");
     if (url.user.at != NULL)
         return scalar_fail(fault, upstream_verdict, "it cannot hold a user name");
     if (url.path.len > 1)
-        return scalar_fail(fault, upstream_verdict, "a path cannot follow the host: requests go to the "
-                                                    "service under the path they came with");
+        return scalar_fail(fault, upstream_verdict,
+                           "a path cannot follow the host: requests go to the "
+                           "service under the path they came with");
     upstream.host = arena_copy(schema->arena, url.host).at;
     upstream.port = url.port != 0 ? url.port : 80;
     memcpy(ret, &upstream, sizeof(upstream));
@@ -204,7 +207,8 @@ static bool read_cost(struct schema *schema, const struct schema_field *field, s
         return true;
     }
     if (!scalar_read_count(text, &limit->cost, fault))
-        return scalar_fail(fault, verdict, "write a whole number, or a variable like {header.x-cost}");
+        return scalar_fail(fault, verdict,
+                           "write a whole number, or a variable like {header.x-cost}");
     if (limit->cost == 0)
         return scalar_fail(fault, verdict, "it is at least 1");
     return limit->cost <= 1000000000 || scalar_fail(fault, "is too large", "at most 1000000000");
@@ -264,8 +268,9 @@ static bool check_host(struct slice host, struct scalar_fault *fault)
         return scalar_fail(fault, verdict, "an IPv6 address stands here without brackets");
     for (size_t i = 0; i < name.len; i++) {
         if (name.at[i] == '*')
-            return scalar_fail(fault, verdict, "\"*.\" may stand only at the beginning, as in "
-                                               "*.example.com");
+            return scalar_fail(fault, verdict,
+                               "\"*.\" may stand only at the beginning, as in "
+                               "*.example.com");
         if (!is_host_byte(name.at[i]))
             return scalar_fail(fault, verdict, "it has a character that hosts cannot have");
         colons += name.at[i] == ':';
@@ -329,8 +334,10 @@ static bool read_method_item(struct schema *schema, const struct schema_field *f
         upper[i] = (char)toupper((unsigned char)text.at[i]);
     upper[text.len] = '\0';
     if (memcmp(upper, text.at, text.len) != 0)
-        return scalar_fail(fault, verdict, "upper and lower case differ in methods (did you mean "
-                                           "\"%s\"?)", upper);
+        return scalar_fail(fault, verdict,
+                           "upper and lower case differ in methods (did you mean "
+                           "\"%s\"?)",
+                           upper);
     memcpy(ret, &text, sizeof(text));
     return true;
 }
@@ -356,9 +363,10 @@ static bool read_header_value(struct schema *schema, const struct schema_field *
         return true;
     }
     if (node->kind == YAML_SCALAR && node->is_plain && slice_equal(node->text, SLICE("false"))) {
-        schema_node_problem(schema, field, suffix, node,
-                            "absence cannot be matched; give true (present) or a value (in quotes if "
-                            "it is the word \"false\")");
+        schema_node_problem(
+            schema, field, suffix, node,
+            "absence cannot be matched; give true (present) or a value (in quotes if "
+            "it is the word \"false\")");
         return false;
     }
     if (!schema_read_scalar(schema, field, &schema_string, suffix, node, &text))
@@ -370,7 +378,8 @@ static bool read_header_value(struct schema *schema, const struct schema_field *
 static bool bind_header_matches(struct schema *schema, const struct schema_field *field,
                                 const struct yaml_node *node, void *record)
 {
-    struct policy_header_match *items = arena_calloc(schema->arena, node->count + 1, sizeof(*items));
+    struct policy_header_match *items =
+        arena_calloc(schema->arena, node->count + 1, sizeof(*items));
     struct policy_route *route = record;
     bool is_good = true;
 
@@ -384,7 +393,8 @@ static bool bind_header_matches(struct schema *schema, const struct schema_field
             lower[i] = (char)tolower((unsigned char)name.at[i]);
         match->name = slice_from(lower, name.len);
         if (!is_token(name)) {
-            schema_node_problem(schema, field, suffix, entry->key, "this is not the name of a header");
+            schema_node_problem(schema, field, suffix, entry->key,
+                                "this is not the name of a header");
             is_good = false;
         } else if (read_header_value(schema, field, suffix, entry->value, match)) {
             route->header_count++;
@@ -406,47 +416,86 @@ static bool bind_jwt(struct schema *schema, const struct schema_field *field,
     return !load->is_jwt_broken;
 }
 
-const struct schema_type types_listen = {
-    .name = "address", .phrase = "an address to listen on", .form = "like 0.0.0.0:8080",
-    .kind = YAML_SCALAR, .read = read_listen, .json_pattern = "^.*:[0-9]+$|^unix:/.+$"};
-const struct schema_type types_store = {
-    .name = "store", .phrase = "a store", .form = "like embedded or redis://host:6379",
-    .kind = YAML_SCALAR, .read = read_store, .json_pattern = "^(embedded$|redis://|unix:///)"};
-const struct schema_type types_upstream = {
-    .name = "URL", .phrase = "a service's address", .form = "like http://127.0.0.1:3000",
-    .kind = YAML_SCALAR, .read = read_upstream, .json_pattern = "^(http://|unix:/)"};
-const struct schema_type types_rate = {
-    .name = "rate", .phrase = "a rate", .form = "like 10/minute or 5/10s", .kind = YAML_SCALAR,
-    .read = read_rate, .json_pattern = "^[0-9]+/[0-9]*[a-z]+"};
-const struct schema_type types_template = {
-    .name = "template", .phrase = "a key", .form = "like {header.x-user-id}", .kind = YAML_SCALAR,
-    .read = read_template};
-const struct schema_type types_cost = {
-    .name = "number or template", .phrase = "a cost", .form = "like 5 or {header.x-cost}",
-    .kind = YAML_SCALAR, .read = read_cost, .json_type = "integer",
-    .json_pattern = "^[0-9]+$|\\{"};
-const struct schema_type types_utc_offset = {
-    .name = "offset", .phrase = "an offset from UTC", .form = "like +02:00", .kind = YAML_SCALAR,
-    .read = read_utc_offset, .json_pattern = "^([+-][0-9]{2}:[0-9]{2}|Z|z)$"};
-const struct schema_type types_path = {
-    .name = "path template", .phrase = "a path", .form = "like /stock/{sku}", .kind = YAML_SCALAR,
-    .read = read_path, .json_pattern = "^(/|\\*$)"};
-const struct schema_type types_host = {
-    .name = "host", .phrase = "a host", .form = "like api.example.com", .kind = YAML_SCALAR,
-    .read = read_host};
-const struct schema_type types_host_item = {
-    .name = "host", .phrase = "a host", .form = "like api.example.com", .kind = YAML_SCALAR,
-    .read = read_host_item, .item_size = sizeof(struct slice)};
-const struct schema_type types_method_item = {
-    .name = "method", .phrase = "a method", .form = "like GET", .kind = YAML_SCALAR,
-    .read = read_method_item, .json_pattern = "^[^a-z]+$", .item_size = sizeof(struct slice)};
-const struct schema_type types_cidr_item = {
-    .name = "network", .phrase = "an address or network", .form = "like 10.0.0.0/8",
-    .kind = YAML_SCALAR, .read = read_cidr_item, .json_pattern = "^[0-9a-fA-F:.]+(/[0-9]+)?$",
-    .item_size = sizeof(struct policy_cidr)};
-const struct schema_type types_header_matches = {
-    .name = "section", .phrase = "a section of header names", .form = "like {x-canary: true}",
-    .kind = YAML_MAPPING, .bind = bind_header_matches};
-const struct schema_type types_jwt = {
-    .name = "section", .phrase = "a section of keys", .form = "", .kind = YAML_MAPPING,
-    .bind = bind_jwt};
+const struct schema_type types_listen = {.name = "address",
+                                         .phrase = "an address to listen on",
+                                         .form = "like 0.0.0.0:8080",
+                                         .kind = YAML_SCALAR,
+                                         .read = read_listen,
+                                         .json_pattern = "^.*:[0-9]+$|^unix:/.+$"};
+const struct schema_type types_store = {.name = "store",
+                                        .phrase = "a store",
+                                        .form = "like embedded or redis://host:6379",
+                                        .kind = YAML_SCALAR,
+                                        .read = read_store,
+                                        .json_pattern = "^(embedded$|redis://|unix:///)"};
+const struct schema_type types_upstream = {.name = "URL",
+                                           .phrase = "a service's address",
+                                           .form = "like http://127.0.0.1:3000",
+                                           .kind = YAML_SCALAR,
+                                           .read = read_upstream,
+                                           .json_pattern = "^(http://|unix:/)"};
+const struct schema_type types_rate = {.name = "rate",
+                                       .phrase = "a rate",
+                                       .form = "like 10/minute or 5/10s",
+                                       .kind = YAML_SCALAR,
+                                       .read = read_rate,
+                                       .json_pattern = "^[0-9]+/[0-9]*[a-z]+"};
+const struct schema_type types_template = {.name = "template",
+                                           .phrase = "a key",
+                                           .form = "like {header.x-user-id}",
+                                           .kind = YAML_SCALAR,
+                                           .read = read_template};
+const struct schema_type types_cost = {.name = "number or template",
+                                       .phrase = "a cost",
+                                       .form = "like 5 or {header.x-cost}",
+                                       .kind = YAML_SCALAR,
+                                       .read = read_cost,
+                                       .json_type = "integer",
+                                       .json_pattern = "^[0-9]+$|\\{"};
+const struct schema_type types_utc_offset = {.name = "offset",
+                                             .phrase = "an offset from UTC",
+                                             .form = "like +02:00",
+                                             .kind = YAML_SCALAR,
+                                             .read = read_utc_offset,
+                                             .json_pattern = "^([+-][0-9]{2}:[0-9]{2}|Z|z)$"};
+const struct schema_type types_path = {.name = "path template",
+                                       .phrase = "a path",
+                                       .form = "like /stock/{sku}",
+                                       .kind = YAML_SCALAR,
+                                       .read = read_path,
+                                       .json_pattern = "^(/|\\*$)"};
+const struct schema_type types_host = {.name = "host",
+                                       .phrase = "a host",
+                                       .form = "like api.example.com",
+                                       .kind = YAML_SCALAR,
+                                       .read = read_host};
+const struct schema_type types_host_item = {.name = "host",
+                                            .phrase = "a host",
+                                            .form = "like api.example.com",
+                                            .kind = YAML_SCALAR,
+                                            .read = read_host_item,
+                                            .item_size = sizeof(struct slice)};
+const struct schema_type types_method_item = {.name = "method",
+                                              .phrase = "a method",
+                                              .form = "like GET",
+                                              .kind = YAML_SCALAR,
+                                              .read = read_method_item,
+                                              .json_pattern = "^[^a-z]+$",
+                                              .item_size = sizeof(struct slice)};
+const struct schema_type types_cidr_item = {.name = "network",
+                                            .phrase = "an address or network",
+                                            .form = "like 10.0.0.0/8",
+                                            .kind = YAML_SCALAR,
+                                            .read = read_cidr_item,
+                                            .json_pattern = "^[0-9a-fA-F:.]+(/[0-9]+)?$",
+                                            .item_size = sizeof(struct policy_cidr)};
+const struct schema_type types_header_matches = {.name = "section",
+                                                 .phrase = "a section of header names",
+                                                 .form = "like {x-canary: true}",
+                                                 .kind = YAML_MAPPING,
+                                                 .bind = bind_header_matches};
+const struct schema_type types_jwt = {.name = "section",
+                                      .phrase = "a section of keys",
+                                      .form = "",
+                                      .kind = YAML_MAPPING,
+                                      .bind = bind_jwt};

@@ -14,7 +14,8 @@ struct builder {
     struct policy_problems *problems;
     struct yaml_node *root;
     struct yaml_node *open[YAML_MAX_DEPTH];
-    struct yaml_node *keys[YAML_MAX_DEPTH]; /* of the mapping at the same depth, waiting for a value */
+    struct yaml_node
+        *keys[YAML_MAX_DEPTH]; /* of the mapping at the same depth, waiting for a value */
     unsigned depth, document_count;
     struct anchor anchors[YAML_MAX_ANCHORS];
     size_t anchor_count;
@@ -32,7 +33,8 @@ static const struct {
      "expected \"key: value\"; the ':' or the space after it is missing, or the line belongs to a "
      "value above and is not indented"},
     {NULL, "mapping values are not allowed",
-     "a \"key: value\" cannot stand here; check the indentation, and put values that contain \": \" "
+     "a \"key: value\" cannot stand here; check the indentation, and put values that contain \": "
+     "\" "
      "in quotes"},
     {NULL, "block sequence entries are not allowed",
      "a list item (\"- ...\") cannot stand here; begin the list on its own line"},
@@ -48,7 +50,8 @@ static const struct {
     {"block collection", "did not find expected '-'",
      "expected a list item (\"- ...\") here; check the indentation"},
     {NULL, "did not find expected ',' or ']'", "a list in [ ] misses a ',' or its ']' here"},
-    {NULL, "did not find expected ',' or '}'", "a section in { } misses a ',' or its '}' here; values that hold braces need quotes"},
+    {NULL, "did not find expected ',' or '}'",
+     "a section in { } misses a ',' or its '}' here; values that hold braces need quotes"},
     {NULL, "did not find expected node content", "expected a value here"},
     {NULL, "alphabetic or numeric character",
      "'&' and '*' begin anchors and aliases; put the value in quotes if it is meant as text"},
@@ -114,9 +117,10 @@ static bool complain_syntax(struct builder *b, const yaml_parser_t *parser)
 
     if (parser->error == YAML_READER_ERROR)
         return complain(b, source_mark_at(b->source, parser->problem_offset), message);
-    /* An unclosed quote is noticed at the end of the file, and a missing colon after the line break;
-     * where it began says more. */
-    if ((has_text(parser->context, "quoted scalar") && has_text(parser->problem, "end of stream")) ||
+    /* An unclosed quote is noticed at the end of the file, and a missing colon after the line
+     * break; where it began says more. */
+    if ((has_text(parser->context, "quoted scalar") &&
+         has_text(parser->problem, "end of stream")) ||
         has_text(parser->context, "simple key"))
         mark = mark_of(b, parser->context_mark, parser->context_mark);
     if (has_text(parser->problem, "expected ',' or") &&
@@ -204,8 +208,9 @@ static bool check_key(struct builder *b, const struct yaml_node *key)
     if (key->kind != YAML_SCALAR)
         return complain(b, key->mark, "a key must be a word, not a list or a section");
     if (slice_equal(key->text, SLICE("<<")) && key->is_plain)
-        return complain(b, key->mark, "merge keys (\"<<\") are not supported; repeat the keys, or use "
-                                      "an alias (*name) for a whole value");
+        return complain(b, key->mark,
+                        "merge keys (\"<<\") are not supported; repeat the keys, or use "
+                        "an alias (*name) for a whole value");
     if (key->text.len == 0)
         return complain(b, key->mark, "a key must not be empty");
     return true;
@@ -230,8 +235,9 @@ static bool place_node(struct builder *b, struct yaml_node *node)
     b->keys[b->depth - 1] = NULL;
     yaml_append(b->arena, parent, key, node);
     if (parent->weight > YAML_MAX_NODES)
-        return complain(b, node->mark, "the file is too large: too many values (aliases count as "
-                                       "often as they are used)");
+        return complain(b, node->mark,
+                        "the file is too large: too many values (aliases count as "
+                        "often as they are used)");
     return true;
 }
 
@@ -268,8 +274,9 @@ static bool on_alias(struct builder *b, const yaml_event_t *event)
     struct anchor *anchor = find_anchor(b, slice_of((const char *)event->data.alias.anchor));
 
     if (anchor == NULL)
-        return complain(b, mark, "no anchor (&name) above has this name; put the value in quotes if "
-                                 "'*' is meant as text");
+        return complain(b, mark,
+                        "no anchor (&name) above has this name; put the value in quotes if "
+                        "'*' is meant as text");
     if (anchor->node->is_open)
         return complain(b, mark, "this alias stands inside its own anchor");
     return place_node(b, anchor->node);
@@ -277,7 +284,8 @@ static bool on_alias(struct builder *b, const yaml_event_t *event)
 
 static bool is_null_text(struct slice text)
 {
-    return text.len == 0 || slice_equal(text, SLICE("~")) || slice_equal_nocase(text, SLICE("null"));
+    return text.len == 0 || slice_equal(text, SLICE("~")) ||
+           slice_equal_nocase(text, SLICE("null"));
 }
 
 static bool on_scalar(struct builder *b, const yaml_event_t *event)
@@ -306,7 +314,8 @@ static bool open_node(struct builder *b, const yaml_event_t *event, enum yaml_ki
     if (!check_tag(b, tag, mark) || !add_anchor(b, anchor, node))
         return false;
     /* A key that is no scalar must be refused before the node opens. */
-    if (b->depth > 0 && b->open[b->depth - 1]->kind == YAML_MAPPING && b->keys[b->depth - 1] == NULL)
+    if (b->depth > 0 && b->open[b->depth - 1]->kind == YAML_MAPPING &&
+        b->keys[b->depth - 1] == NULL)
         return check_key(b, node);
     b->open[b->depth] = node;
     b->keys[b->depth] = NULL;
@@ -397,7 +406,8 @@ struct yaml_node *yaml_parse(struct arena *arena, const struct source *source,
     if (b.root == NULL || (b.root->kind == YAML_SCALAR && b.root->is_null))
         return yaml_node_add(arena, YAML_MAPPING, start);
     if (b.root->kind != YAML_MAPPING) {
-        complain(&b, b.root->mark, "a policy file holds keys (\"routes:\", ...), not a bare value or list");
+        complain(&b, b.root->mark,
+                 "a policy file holds keys (\"routes:\", ...), not a bare value or list");
         return NULL;
     }
     return b.root;

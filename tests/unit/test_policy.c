@@ -69,10 +69,11 @@ static void problems_are_printed_with_line_and_caret(void **state)
 
     UNUSED(state);
     assert_null(policy);
-    assert_string_equal(text, "test.yaml:5:26: error: routes[0].limits[0].rate: \"10/minut\" is not a "
-                              "rate: unknown unit \"minut\" (did you mean \"minute\"?)\n"
-                              "    5 |       - { name: x, rate: 10/minut }\n"
-                              "      |                          ^~~~~~~~\n");
+    assert_string_equal(text,
+                        "test.yaml:5:26: error: routes[0].limits[0].rate: \"10/minut\" is not a "
+                        "rate: unknown unit \"minut\" (did you mean \"minute\"?)\n"
+                        "    5 |       - { name: x, rate: 10/minut }\n"
+                        "      |                          ^~~~~~~~\n");
     free(text);
     policy_problems_clear(&problems);
 }
@@ -81,9 +82,8 @@ static void problems_are_printed_with_line_and_caret(void **state)
 static void printed_lines_are_safe_and_aligned(void **state)
 {
     struct policy_problems problems;
-    struct policy *policy = load_text("listen: \"\xc3\xa9\xc3\xa9\" # \xc3\xa9\n" HEAD
-                                      "x\\\xc2\x9b[31m: 1\n",
-                                      &problems);
+    struct policy *policy = load_text(
+        "listen: \"\xc3\xa9\xc3\xa9\" # \xc3\xa9\n" HEAD "x\\\xc2\x9b[31m: 1\n", &problems);
     char *text = printed(&problems);
 
     UNUSED(state);
@@ -105,12 +105,17 @@ static void printed_lines_are_safe_and_aligned(void **state)
 static void expanded_values_never_show(void **state)
 {
     static const char *const fields[] = {
-        "listen: ${LK_TEST_SECRET}\n", "workers: ${LK_TEST_SECRET}\n",
-        "store: ${LK_TEST_SECRET}\n", "store: redis://u:${LK_TEST_SECRET}@h:x\n",
-        "store: redis://u:" SECRET "@h:x\n", "access_log: ${LK_TEST_SECRET}\n",
-        "timeouts: { header: \"${LK_TEST_SECRET}\" }\n", "timeouts: { header: \"1${LK_TEST_SECRET}\" }\n",
+        "listen: ${LK_TEST_SECRET}\n",
+        "workers: ${LK_TEST_SECRET}\n",
+        "store: ${LK_TEST_SECRET}\n",
+        "store: redis://u:${LK_TEST_SECRET}@h:x\n",
+        "store: redis://u:" SECRET "@h:x\n",
+        "access_log: ${LK_TEST_SECRET}\n",
+        "timeouts: { header: \"${LK_TEST_SECRET}\" }\n",
+        "timeouts: { header: \"1${LK_TEST_SECRET}\" }\n",
         "sizes: { max_body_bytes: \"1${LK_TEST_SECRET}\" }\n",
-        "trusted_proxies: [\"${LK_TEST_SECRET}\"]\n", "jwt: { verify: \"${LK_TEST_SECRET}\" }\n",
+        "trusted_proxies: [\"${LK_TEST_SECRET}\"]\n",
+        "jwt: { verify: \"${LK_TEST_SECRET}\" }\n",
         "jwt: { public_key_file: README.md, algorithm: \"${LK_TEST_SECRET}\" }\n",
         "jwt: { secret: hunter2 }\n",
         "routes: [{ name: \"${LK_TEST_SECRET} \" }]\n",
@@ -304,7 +309,8 @@ static void problems_of_all_files_come_in_file_order(void **state)
     char *text;
 
     put_file(folder, "a.yaml", HEAD "listen: x\nroutes: [{ name: a }]\n");
-    put_file(folder, "b.yaml", "upstream: http://127.0.0.1:1\nroutes: [{ name: a, match: { path: b } }, 7]\n");
+    put_file(folder, "b.yaml",
+             "upstream: http://127.0.0.1:1\nroutes: [{ name: a, match: { path: b } }, 7]\n");
     put_file(folder, "c.yaml", "routes: [\n");
     policy_problems_init(&problems);
     assert_null(policy_load(&folder, 1, &problems));
@@ -353,7 +359,8 @@ static void what_cannot_be_read_is_a_problem(void **state)
     char missing[500], large[500];
     const char *paths[] = {missing, large, "/dev/null", folder};
     char *text = mem_alloc(SOURCE_MAX_BYTES + 2);
-    static const char *const expected[] = {"cannot be opened", "is too large", "is not a regular file",
+    static const char *const expected[] = {"cannot be opened", "is too large",
+                                           "is not a regular file",
                                            "there is no policy in this folder"};
 
     memset(text, '#', SOURCE_MAX_BYTES + 1);
@@ -386,13 +393,14 @@ static void values_come_from_environment_and_files(void **state)
     char first_hash[33];
 
     put_file(folder, "url", "redis://:pass@127.0.0.1:6379/2\n");
-    put_file(folder, "p.yaml", "upstream: ${LK_TEST_UNSET:-http://127.0.0.1:3000}\n"
-                               "listen: 127.0.0.1:${LK_TEST_PORT}\n"
-                               "store: ${file:url}\n"
-                               "routes:\n"
-                               "  - name: a\n"
-                               "    match: { headers: { x-cash: \"$${5}$\" } }\n"
-                               "    limits: [{ name: l, rate: 1/s, key: \"${LK_TEST_UNSET:-{client.ip}}\" }]\n");
+    put_file(folder, "p.yaml",
+             "upstream: ${LK_TEST_UNSET:-http://127.0.0.1:3000}\n"
+             "listen: 127.0.0.1:${LK_TEST_PORT}\n"
+             "store: ${file:url}\n"
+             "routes:\n"
+             "  - name: a\n"
+             "    match: { headers: { x-cash: \"$${5}$\" } }\n"
+             "    limits: [{ name: l, rate: 1/s, key: \"${LK_TEST_UNSET:-{client.ip}}\" }]\n");
     snprintf(path, sizeof(path), "%s/p.yaml", folder);
     policy_problems_init(&problems);
     policy = policy_load(&one, 1, &problems);
@@ -402,7 +410,8 @@ static void values_come_from_environment_and_files(void **state)
     assert_int_equal(policy->settings.upstream.port, 3000);
     assert_string_equal(policy->settings.store, "redis://:pass@127.0.0.1:6379/2");
     assert_true(slice_equal(policy->routes[0]->headers[0].value, SLICE("${5}$")));
-    assert_true(slice_equal(template_text(policy->routes[0]->limits[0]->key), SLICE("{client.ip}")));
+    assert_true(
+        slice_equal(template_text(policy->routes[0]->limits[0]->key), SLICE("{client.ip}")));
     memcpy(first_hash, policy->hash_hex, sizeof(first_hash));
     policy_unref(&policy);
 
@@ -419,7 +428,8 @@ static void values_come_from_environment_and_files(void **state)
 
 static void a_snapshot_lives_until_its_last_holder_leaves(void **state)
 {
-    struct policy *policy = load_good(HEAD "routes: [{ name: all }]\n"), *other = policy_ref(policy);
+    struct policy *policy = load_good(HEAD "routes: [{ name: all }]\n"),
+                  *other = policy_ref(policy);
 
     UNUSED(state);
     policy_unref(&policy);
@@ -430,7 +440,8 @@ static void a_snapshot_lives_until_its_last_holder_leaves(void **state)
 
 static void metrics_are_bound_to_routes_and_limits(void **state)
 {
-    struct policy *policy = load_good(HEAD "routes: [{ name: a, limits: [{ name: l, rate: 1/s }] }]\n");
+    struct policy *policy =
+        load_good(HEAD "routes: [{ name: a, limits: [{ name: l, rate: 1/s }] }]\n");
     struct metrics *metrics = metrics_open(1);
     const char *values[] = {"a", "l", "limited"};
 
@@ -477,8 +488,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_folder_is_one_policy, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(problems_of_all_files_come_in_file_order, make_folder,
                                         remove_folder),
-        cmocka_unit_test_setup_teardown(a_config_map_mount_is_read_once, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(what_cannot_be_read_is_a_problem, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_config_map_mount_is_read_once, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(what_cannot_be_read_is_a_problem, make_folder,
+                                        remove_folder),
         cmocka_unit_test_setup_teardown(values_come_from_environment_and_files, make_folder,
                                         remove_folder),
         cmocka_unit_test(a_snapshot_lives_until_its_last_holder_leaves),

@@ -144,8 +144,9 @@ static void blocks_of_the_reference_load(void **state)
 
         assert_non_null(end);
         *end = '\0';
-        assert_true(asprintf(&whole, "%s%s%s\n", strstr(start, "upstream:") == NULL ? HEAD : "", start,
-                             strstr(start, "routes:") == NULL ? "\nroutes: [{ name: all }]" : "") > 0);
+        assert_true(
+            asprintf(&whole, "%s%s%s\n", strstr(start, "upstream:") == NULL ? HEAD : "", start,
+                     strstr(start, "routes:") == NULL ? "\nroutes: [{ name: all }]" : "") > 0);
         policy = load_text(whole, &problems);
         if (problems.count > 0) {
             policy_problems_print(&problems, stderr, false);

@@ -28,31 +28,68 @@ static void finish_boat(struct schema *schema, void *record)
     struct boat *boat = record;
 
     boat->finished++;
-    if (schema_is_given(schema, "length") && schema_is_sound(schema, "length") && boat->length == 13)
+    if (schema_is_given(schema, "length") && schema_is_sound(schema, "length") &&
+        boat->length == 13)
         schema_problem(schema, POLICY_WARNING, "length", "unlucky");
 }
 
 static const struct schema_field tender_fields[] = {
-    {.name = "name", .type = &schema_name, SCHEMA_FIELD(boat, name), .is_required = true, .help = "its name"},
+    {.name = "name",
+     .type = &schema_name,
+     SCHEMA_FIELD(boat, name),
+     .is_required = true,
+     .help = "its name"},
 };
-static const struct schema_section tender_section = {
-    .name = "tender", .title = "tenders[]", .help = "A small boat.", .fields = tender_fields,
-    .field_count = COUNT_OF(tender_fields), .record_size = sizeof(struct boat), .finish = finish_boat};
+static const struct schema_section tender_section = {.name = "tender",
+                                                     .title = "tenders[]",
+                                                     .help = "A small boat.",
+                                                     .fields = tender_fields,
+                                                     .field_count = COUNT_OF(tender_fields),
+                                                     .record_size = sizeof(struct boat),
+                                                     .finish = finish_boat};
 static const struct schema_field boat_fields[] = {
-    {.name = "name", .type = &schema_name, SCHEMA_FIELD(boat, name), .is_required = true, .help = "its name"},
-    {.name = "length", .type = &schema_count, SCHEMA_FIELD(boat, length), .min = 2, .max = 100,
-     .default_text = "12", .word = "any", .help = "from | to"},
-    {.name = "wait", .type = &schema_duration_ms, SCHEMA_FIELD(boat, wait_ms), .default_text = "5m",
-     .max = 7200000, .help = "how long"},
-    {.name = "sail", .type = &schema_bool, SCHEMA_FIELD(boat, has_sail), .default_text = "true", .help = "[sail](#sail)"},
-    {.name = "kind", .type = &schema_enum, SCHEMA_FIELD(boat, kind), .choices = kinds,
-     .default_text = "yacht", .help = "which"},
-    {.name = "tenders", .type = &schema_sections, .section = &tender_section,
-     SCHEMA_COUNTED(boat, tenders, tender_count), .help = "small boats"},
+    {.name = "name",
+     .type = &schema_name,
+     SCHEMA_FIELD(boat, name),
+     .is_required = true,
+     .help = "its name"},
+    {.name = "length",
+     .type = &schema_count,
+     SCHEMA_FIELD(boat, length),
+     .min = 2,
+     .max = 100,
+     .default_text = "12",
+     .word = "any",
+     .help = "from | to"},
+    {.name = "wait",
+     .type = &schema_duration_ms,
+     SCHEMA_FIELD(boat, wait_ms),
+     .default_text = "5m",
+     .max = 7200000,
+     .help = "how long"},
+    {.name = "sail",
+     .type = &schema_bool,
+     SCHEMA_FIELD(boat, has_sail),
+     .default_text = "true",
+     .help = "[sail](#sail)"},
+    {.name = "kind",
+     .type = &schema_enum,
+     SCHEMA_FIELD(boat, kind),
+     .choices = kinds,
+     .default_text = "yacht",
+     .help = "which"},
+    {.name = "tenders",
+     .type = &schema_sections,
+     .section = &tender_section,
+     SCHEMA_COUNTED(boat, tenders, tender_count),
+     .help = "small boats"},
 };
-static const struct schema_section boat_section = {
-    .name = "boat", .title = "Boat", .help = "A boat.", .fields = boat_fields,
-    .field_count = COUNT_OF(boat_fields), .finish = finish_boat};
+static const struct schema_section boat_section = {.name = "boat",
+                                                   .title = "Boat",
+                                                   .help = "A boat.",
+                                                   .fields = boat_fields,
+                                                   .field_count = COUNT_OF(boat_fields),
+                                                   .finish = finish_boat};
 
 struct fixture {
     struct arena arena;
@@ -112,7 +149,8 @@ static void values_are_bound_by_offset(void **state)
 {
     struct fixture *f = *state;
 
-    bind_text(f, "{name: b, length: any, wait: 1h, sail: false, kind: barge, tenders: [{name: c}, {name: d}]}");
+    bind_text(f, "{name: b, length: any, wait: 1h, sail: false, kind: barge, tenders: [{name: c}, "
+                 "{name: d}]}");
     assert_int_equal(f->problems.count, 0);
     assert_string_equal(f->boat.name, "b");
     assert_int_equal(f->boat.length, 0);
@@ -198,13 +236,19 @@ static void durations_and_sizes(void **state)
     static const struct {
         const char *text;
         uint64_t us;
-    } durations[] = {{"0", 0}, {"1ms", 1000}, {"1m30s", 90000000}, {"2d3h", 183600000000},
-                     {"1week", 604800000000}, {"5minutes", 300000000}, {"213503982d", 0}};
+    } durations[] = {{"0", 0},
+                     {"1ms", 1000},
+                     {"1m30s", 90000000},
+                     {"2d3h", 183600000000},
+                     {"1week", 604800000000},
+                     {"5minutes", 300000000},
+                     {"213503982d", 0}};
     static const struct {
         const char *text;
         uint64_t bytes;
-    } sizes[] = {{"0", 0}, {"512", 512}, {"16k", 16384}, {"16KiB", 16384}, {"1Mi", 1 << 20},
-                 {"17179869183GiB", UINT64_C(17179869183) << 30}};
+    } sizes[] = {{"0", 0},         {"512", 512},
+                 {"16k", 16384},   {"16KiB", 16384},
+                 {"1Mi", 1 << 20}, {"17179869183GiB", UINT64_C(17179869183) << 30}};
     static const char *const bad_sizes[] = {"", "k", "17179869184GiB", "1KB", "1 k", "-1", "1.5k"};
     struct scalar_fault fault;
     uint64_t number;
@@ -239,8 +283,9 @@ static void rates(void **state)
         {"7/month", 7, SCALAR_MONTH_US, SCALAR_MONTH},
         {"7/year", 7, SCALAR_YEAR_US, SCALAR_YEAR},
     };
-    static const char *const bad[] = {"", "/", "1/", "/s", "1/0s", "0/s", "1/367d", "1/1month", "1/s/s",
-                                      "1000000001/s", "1/S", "+1/s", "1/-1s", "1 /s", "1/ s"};
+    static const char *const bad[] = {"",    "/",      "1/",       "/s",    "1/0s",
+                                      "0/s", "1/367d", "1/1month", "1/s/s", "1000000001/s",
+                                      "1/S", "+1/s",   "1/-1s",    "1 /s",  "1/ s"};
     struct scalar_fault fault;
     struct scalar_rate rate;
 
@@ -283,9 +328,10 @@ static void listen_addresses(void **state)
 {
     static const char *const good[] = {"0.0.0.0:8080", "[::]:80", ":0", "127.0.0.1:65535",
                                        "unix:/run/x.sock"};
-    static const char *const bad[] = {"", ":", "8080", "0.0.0.0", "0.0.0.0:65536", "[::1]", "::1:80",
-                                      "[127.0.0.1]:80", "x:80", "unix:", "unix:/", "unix:x", "[]:80",
-                                      "1.2.3.4:80:90", "0.0.0.0:-1"};
+    static const char *const bad[] = {
+        "",       ":",      "8080",           "0.0.0.0",       "0.0.0.0:65536",
+        "[::1]",  "::1:80", "[127.0.0.1]:80", "x:80",          "unix:",
+        "unix:/", "unix:x", "[]:80",          "1.2.3.4:80:90", "0.0.0.0:-1"};
     struct scalar_fault fault;
 
     UNUSED(state);

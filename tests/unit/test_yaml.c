@@ -51,7 +51,8 @@ static struct yaml_node *get(struct yaml_node *mapping, const char *key)
     return entry->value;
 }
 
-static void assert_mark(const struct yaml_node *node, unsigned line, unsigned column, unsigned width)
+static void assert_mark(const struct yaml_node *node, unsigned line, unsigned column,
+                        unsigned width)
 {
     assert_int_equal(node->mark.line, line);
     assert_int_equal(node->mark.column, column);
@@ -159,13 +160,15 @@ static void files_cannot_cost_more_than_their_bounds(void **state)
 {
     struct fixture *f = *state;
 
-    assert_non_null(parse(f, repeated(f, "a: ", "[", YAML_MAX_DEPTH - 1, repeated(f, "", "]", YAML_MAX_DEPTH - 1, "\n"))));
+    assert_non_null(parse(f, repeated(f, "a: ", "[", YAML_MAX_DEPTH - 1,
+                                      repeated(f, "", "]", YAML_MAX_DEPTH - 1, "\n"))));
     assert_int_equal(f->problems.error_count, 0);
     assert_null(parse(f, repeated(f, "a: ", "[", 100000, "")));
     assert_string_equal(f->problems.items[0].message, "too many levels of nesting");
     assert_null(parse(f, repeated(f, "a: [", "x,", YAML_MAX_NODES, "]\n")));
     assert_int_equal(f->problems.error_count, 2);
-    assert_null(parse(f, repeated(f, "a: &a [", "x,", 1000, repeated(f, "]\nb: [", "*a,", 1000, "]\n"))));
+    assert_null(
+        parse(f, repeated(f, "a: &a [", "x,", 1000, repeated(f, "]\nb: [", "*a,", 1000, "]\n"))));
     assert_int_equal(f->problems.error_count, 3);
     assert_non_null(strstr(f->problems.items[2].message, "too many values"));
 }
@@ -178,7 +181,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(aliases_share_their_node, set_up, tear_down),
         cmocka_unit_test_setup_teardown(parts_of_scalars_have_places, set_up, tear_down),
         cmocka_unit_test_setup_teardown(duplicates_are_all_found, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(files_cannot_cost_more_than_their_bounds, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(files_cannot_cost_more_than_their_bounds, set_up,
+                                        tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
