@@ -364,8 +364,13 @@ static enum http_fault parse_expect(struct http_request *request)
     struct slice value;
     bool is_single = get_single(&request->fields, HTTP_FIELD_EXPECT, &value);
 
-    if (value.at == NULL || request->minor == 0)
+    if (value.at == NULL)
         return HTTP_FAULT_NONE;
+    if (request->minor == 0) { /* to be ignored, also by who gets it from us as HTTP/1.1 */
+        for (size_t i = 0; i < request->fields.count; i++)
+            request->fields.items[i].is_dropped |= request->fields.items[i].id == HTTP_FIELD_EXPECT;
+        return HTTP_FAULT_NONE;
+    }
     if (!is_single || !slice_equal_nocase(value, SLICE("100-continue")))
         return HTTP_FAULT_EXPECTATION;
     request->expects_continue = request->body != HTTP_BODY_NONE;

@@ -376,6 +376,8 @@ static void parts_of_a_request(void **state)
     assert_int_equal(r.host.len, 0);
     r = parse_good(&arena, SLICE("GET / HTTP/1.0\r\n\r\n"));
     assert_true(r.wants_close && r.query.at == NULL);
+    r = parse_good(&arena, SLICE("POST / HTTP/1.0\r\nExpect: x\r\nContent-Length: 1\r\n\r\n"));
+    assert_true(r.fields.items[0].is_dropped && !r.fields.items[1].is_dropped);
     r = parse_good(&arena, SLICE("GET / HTTP/1.1\r\nHost: [2001:DB8::1]:80\r\nUpgrade: websocket\r\n"
                                  "Connection: Upgrade\r\n\r\n"));
     assert_slice_equal(r.host, SLICE("2001:db8::1"));
