@@ -420,7 +420,8 @@ static const struct schema_field policy_fields[] = {
      .is_secret = true,
      .default_text = "embedded",
      .help = "where limits are kept: `embedded` (this process alone), "
-             "`redis://[user:password@]host[:port][/db]` or `unix:///path[?db]`",
+             "`redis://[user:password@]host[:port][/db]`, `rediss://…` for TLS, or "
+             "`unix:///path[?db=N]`",
      .example = "${REDIS_URL:-embedded}"},
     {.name = "store_options",
      .type = &schema_section,

@@ -41,19 +41,24 @@ static bool check_redis_url(const struct url *url, struct scalar_fault *fault)
     return true;
 }
 
+/* unix://[[user]:password@]/path[?db=N] */
 static bool check_unix_store(struct slice text, struct scalar_fault *fault)
 {
     struct slice rest = slice_skip(text, SLICE("unix://").len);
-    size_t question = slice_find(rest, '?');
+    size_t slash = slice_find(rest, '/');
+    struct slice path = slice_skip(rest, slash), query;
+    size_t question = slice_find(path, '?');
     uint64_t number;
 
-    if (!is_unix_path(slice_head(rest, question)))
+    if ((slash > 0 && rest.at[slash - 1] != '@') || !is_unix_path(slice_head(path, question)))
         return scalar_fail(fault, store_verdict,
                            "a unix socket needs an absolute path, as in unix:///run/redis.sock");
-    if (question < rest.len &&
-        (!slice_to_uint64(slice_skip(rest, question + 1), &number) || number > 65535))
+    query = slice_skip(path, question);
+    if (query.len > 0 && (!slice_starts_with(query, SLICE("?db=")) ||
+                          !slice_to_uint64(slice_skip(query, 4), &number) || number > 65535))
         return scalar_fail(fault, store_verdict,
-                           "after the \"?\" may follow only the number of a database");
+                           "after the path of a unix socket may follow only the number of a "
+                           "database, like ?db=3");
     return true;
 }
 
@@ -70,7 +75,8 @@ static bool read_store(struct schema *schema, const struct schema_field *field, 
     if (slice_starts_with(text, SLICE("unix://")))
         return check_unix_store(text, fault) && store_text(text, ret);
     problem = url_parse(schema->scratch, text, &url);
-    if (problem == NULL && !slice_equal(url.scheme, SLICE("redis")))
+    if (problem == NULL && !slice_equal(url.scheme, SLICE("redis")) &&
+        !slice_equal(url.scheme, SLICE("rediss")))
         return scalar_fail(
             fault, store_verdict,
             "unknown scheme; there are embedded, redis://host:port and unix:///path");
@@ -427,7 +433,7 @@ const struct schema_type types_store = {.name = "store",
                                         .form = "like embedded or redis://host:6379",
                                         .kind = YAML_SCALAR,
                                         .read = read_store,
-                                        .json_pattern = "^(embedded$|redis://|unix:///)"};
+                                        .json_pattern = "^(embedded$|rediss?://|unix://)"};
 const struct schema_type types_upstream = {.name = "URL",
                                            .phrase = "a service's address",
                                            .form = "like http://127.0.0.1:3000",
