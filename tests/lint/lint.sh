@@ -47,7 +47,7 @@ unique_stems() {
 static_analysis() {
     cppcheck --quiet --std=c11 --language=c --enable=warning,performance,portability \
         --inline-suppr --suppressions-list=tests/lint/cppcheck.txt --error-exitcode=1 \
-        -Iproxy -D_GNU_SOURCE '-D__VA_OPT__(...)=__VA_ARGS__' -j "$(nproc)" --template='{file}:{line}: {severity}: {message} [{id}]' \
+        -Iproxy -D_GNU_SOURCE '-D__VA_OPT__(...)=+0,' -j "$(nproc)" --template='{file}:{line}: {severity}: {message} [{id}]' \
         $(find proxy -name '*.c' | sort)
 }
 

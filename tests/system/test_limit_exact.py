@@ -26,11 +26,13 @@ def clock_shift_s(proxy):
 def fleet(request, start, make_origin, redis_server, clock_shim):
     """fleet(limit) starts four sidecars with this one limit on /l and gives their addresses."""
     origin = make_origin(lambda _request, connection: connection.answer(200, b"ok"))
+    proxies = []
 
     def start_fleet(limit):
-        text = policy(origin.url, [limited("/l", {"name": "one", **limit})], store=redis_server.unix_url,
-                      access_log="off")
-        proxies = []
+        # The store's deadline is far away: this is about what Redis decides, not about what becomes of
+        # a request when Redis does not answer in time on a busy machine.
+        text = policy(origin.url, [limited("/l", {"name": "one", **limit, "on_store_failure": "deny"})],
+                      store=redis_server.unix_url, store_options={"timeout": "10s"}, access_log="off")
         for shift_ms in SKEWS[request.param]:
             env = {"LD_PRELOAD": clock_shim, "CLOCK_SHIFT_MS": str(shift_ms)} if shift_ms else None
             proxies.append(start(text, env=env))
@@ -38,7 +40,10 @@ def fleet(request, start, make_origin, redis_server, clock_shim):
         return proxies
 
     start_fleet.redis = redis_server
-    return start_fleet
+    yield start_fleet
+    for proxy in proxies:
+        assert proxy.metric("decisions_total") == \
+            proxy.metric("decisions_total", decision="allowed") + proxy.metric("decisions_total", decision="limited")
 
 
 def wait_for_phase(redis, period_us, low, high):
