@@ -20,7 +20,8 @@ enum body_state {
     BODY_BROKEN
 };
 
-void http_body_begin(struct http_body_decoder *decoder, enum http_body body, uint64_t content_length)
+void http_body_begin(struct http_body_decoder *decoder, enum http_body body,
+                     uint64_t content_length)
 {
     static const uint8_t first_states[] = {
         [HTTP_BODY_NONE] = BODY_DONE,

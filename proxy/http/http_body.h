@@ -1,9 +1,9 @@
-/* Takes a body out of the bytes of a connection: by length, chunked (RFC 9112 section 7.1), or until
- * the connection ends.  Nothing is copied: data are slices of the bytes lent.  However the bytes are
- * split, the data are the same.
+/* Takes a body out of the bytes of a connection: by length, chunked (RFC 9112 section 7.1), or
+ * until the connection ends.  Nothing is copied: data are slices of the bytes lent.  However the
+ * bytes are split, the data are the same.
  *
- * Strict: a chunk size is 1 to 16 hex digits below 2^63, directly followed by an extension or CR LF;
- * every line ends with CR LF; extensions and trailers are checked, bounded and dropped. */
+ * Strict: a chunk size is 1 to 16 hex digits below 2^63, directly followed by an extension or CR
+ * LF; every line ends with CR LF; extensions and trailers are checked, bounded and dropped. */
 #ifndef HTTP_HTTP_BODY_H
 #define HTTP_HTTP_BODY_H
 
@@ -16,7 +16,8 @@ struct http_body_decoder {
     uint8_t digit_count;
 };
 
-/* Bytes of chunk extensions and of trailers that a message may have; both are checked and dropped. */
+/* Bytes of chunk extensions and of trailers that a message may have; both are checked and dropped.
+ */
 #define HTTP_MAX_CHUNK_OVERHEAD_BYTES 8192
 
 enum http_decoded {
@@ -26,7 +27,8 @@ enum http_decoded {
     HTTP_DECODED_BAD   /* the framing is broken */
 };
 
-void http_body_begin(struct http_body_decoder *decoder, enum http_body body, uint64_t content_length);
+void http_body_begin(struct http_body_decoder *decoder, enum http_body body,
+                     uint64_t content_length);
 /* Takes bytes off the front of *input. */
 MUST_USE enum http_decoded http_body_decode(struct http_body_decoder *decoder, struct slice *input,
                                             struct slice *ret_data);

@@ -120,7 +120,8 @@ void http_conn_update_reading(struct http_conn *conn)
     if (conn->state == HTTP_CONN_CLOSED || conn->peer_closed)
         return;
     if (conn->state == HTTP_CONN_EXCHANGE || conn->state == HTTP_CONN_ENDED)
-        wanted = buf_len(&conn->held) < HELD_STOP_BYTES && !(conn->body_stopped && !conn->body_done);
+        wanted =
+            buf_len(&conn->held) < HELD_STOP_BYTES && !(conn->body_stopped && !conn->body_done);
     if (wanted == conn->is_reading)
         return;
     conn->is_reading = wanted;
@@ -135,7 +136,8 @@ void http_conn_start_timer(struct http_conn *conn, uint64_t delay_ms)
     timer_start(conn->server->loop, &conn->timer, delay_ms, on_timer);
 }
 
-/* What is written is still sent; a client slow to take much of it has the time it would have had. */
+/* What is written is still sent; a client slow to take much of it has the time it would have had.
+ */
 void http_conn_finish(struct http_conn *conn)
 {
     uint64_t write_ms = conn->settings.write_timeout_ms;
@@ -173,13 +175,15 @@ struct gone_answer {
     const char *reason, *text;
 };
 
-/* The exchange ends here, with an answer of ours if none has begun and somebody is there to read. */
+/* The exchange ends here, with an answer of ours if none has begun and somebody is there to read.
+ */
 static void exchange_gone(struct http_conn *conn, enum http_gone why)
 {
     static const struct gone_answer answers[] = {
         [HTTP_GONE_CLIENT] = {0, NULL, NULL},
         [HTTP_GONE_TIMEOUT] = {408, "body-timeout", "the request body made no progress"},
-        [HTTP_GONE_MALFORMED] = {400, "malformed-framing", "the request body is not framed validly"},
+        [HTTP_GONE_MALFORMED] = {400, "malformed-framing",
+                                 "the request body is not framed validly"},
         [HTTP_GONE_TOO_LARGE] = {413, "body-too-large", "the request body is too large"},
         [HTTP_GONE_SHUTDOWN] = {0, NULL, NULL},
     };

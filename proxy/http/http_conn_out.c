@@ -71,7 +71,8 @@ enum stream_status http_conn_write(struct http_conn *conn, const struct slice *p
     return status;
 }
 
-/* Content-Length of the answer to a HEAD or conditional request, which says what a GET would give. */
+/* Content-Length of the answer to a HEAD or conditional request, which says what a GET would give.
+ */
 static bool find_length(const struct http_response *head, uint64_t *ret_length)
 {
     for (size_t i = 0; i < head->fields.count; i++)

@@ -110,8 +110,8 @@ struct slice http_fields_find(const struct http_fields *fields, struct slice low
 
 /* Sort fields->items by id into first, set id and the table's part of is_dropped. */
 void http_fields_index(struct http_fields *fields);
-/* Drop the fields that values of Connection name.  False when one is no token, or names an end-to-end
- * field of the table above (which stays). */
+/* Drop the fields that values of Connection name.  False when one is no token, or names an
+ * end-to-end field of the table above (which stays). */
 bool http_fields_drop_nominated(struct http_fields *fields);
 /* Whether a Connection field has this option (lower case). */
 bool http_fields_has_connection_option(const struct http_fields *fields, struct slice option);

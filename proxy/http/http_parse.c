@@ -81,7 +81,8 @@ static enum http_fault scan_line(struct http_scan *scan, enum http_kind kind, st
     }
     if (line.at[0] == ' ' || line.at[0] == '\t')
         return scan->line_count == 1 ? HTTP_FAULT_FIELD_NAME : HTTP_FAULT_FOLDED_LINE;
-    return scan->line_count > limits->max_header_count ? HTTP_FAULT_TOO_MANY_FIELDS : HTTP_FAULT_NONE;
+    return scan->line_count > limits->max_header_count ? HTTP_FAULT_TOO_MANY_FIELDS
+                                                       : HTTP_FAULT_NONE;
 }
 
 /* How many bytes may be looked at in the current line; the limit must not depend on how the bytes

@@ -11,9 +11,9 @@ struct http_target {
     struct slice authority; /* of an absolute form; else at == NULL */
 };
 
-/* Origin form, absolute form with http or https, or "*" with OPTIONS.  False for anything else: also
- * for fragments, bytes a URI cannot have (but those browsers send: ^ { | } ` and, in a query, \), and
- * in a path for broken escapes and %00. */
+/* Origin form, absolute form with http or https, or "*" with OPTIONS.  False for anything else:
+ * also for fragments, bytes a URI cannot have (but those browsers send: ^ { | } ` and, in a query,
+ * \), and in a path for broken escapes and %00. */
 MUST_USE bool http_target_parse(struct slice method, struct slice target,
                                 struct http_target *ret_target);
 

@@ -121,7 +121,8 @@ struct slice http_write_request(struct arena *arena, const struct http_request *
     bool has_length = head->body == HTTP_BODY_LENGTH ||
                       (head->body == HTTP_BODY_NONE && method_expects_body(head->method));
     enum http_body framing = has_length ? HTTP_BODY_LENGTH : head->body;
-    size_t room = head->method.len + head->path.len + head->query.len + fields_bytes(&head->fields) + 80;
+    size_t room =
+        head->method.len + head->path.len + head->query.len + fields_bytes(&head->fields) + 80;
     char *start = arena_reserve(arena, room);
     struct out out = {start};
     struct written written;
@@ -198,8 +199,9 @@ struct slice http_write_chunk_size(char *room, size_t len)
 struct slice http_write_problem(struct arena *arena, unsigned status, const char *reason,
                                 const char *detail)
 {
-    return arena_printf(arena,
-                        "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%u,\"reason\":\"%s\","
-                        "\"detail\":\"%s\",\"executed\":\"no\"}\n",
-                        http_status_phrase(status), status, reason, detail);
+    return arena_printf(
+        arena,
+        "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%u,\"reason\":\"%s\","
+        "\"detail\":\"%s\",\"executed\":\"no\"}\n",
+        http_status_phrase(status), status, reason, detail);
 }

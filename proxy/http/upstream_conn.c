@@ -23,12 +23,13 @@ static void connect_next(struct upstream_conn *conn)
     size_t at = (pool->good_address + conn->tries) % pool->address_count;
 
     conn->tries++;
-    conn->stream = stream_connect(pool->loop, &pool->addresses[at].any,
-                                  pool->settings.connect_timeout_ms, pool->settings.tls,
-                                  pool->settings.tls != NULL ? pool->host : NULL, &conn_events, conn);
+    conn->stream = stream_connect(
+        pool->loop, &pool->addresses[at].any, pool->settings.connect_timeout_ms, pool->settings.tls,
+        pool->settings.tls != NULL ? pool->host : NULL, &conn_events, conn);
 }
 
-static void on_resolved(void *owner, int error, const union resolve_address *addresses, size_t count)
+static void on_resolved(void *owner, int error, const union resolve_address *addresses,
+                        size_t count)
 {
     struct upstream_conn *conn = owner;
     struct upstream_pool *pool = conn->pool;

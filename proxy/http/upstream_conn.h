@@ -23,7 +23,9 @@
     X(DEAD, "")                 /* closed; the memory goes when the pool's code is left */
 
 #define UPSTREAM_CONN_STATE_ENUM(id, name) UPSTREAM_CONN_##id,
-enum upstream_conn_state { UPSTREAM_CONN_STATES(UPSTREAM_CONN_STATE_ENUM) UPSTREAM_CONN_STATE_COUNT };
+enum upstream_conn_state {
+    UPSTREAM_CONN_STATES(UPSTREAM_CONN_STATE_ENUM) UPSTREAM_CONN_STATE_COUNT
+};
 
 #define UPSTREAM_MAX_ADDRESSES 8
 
@@ -92,7 +94,8 @@ struct upstream_pool {
     const struct log_context *log;
 };
 
-/* Begin to connect; the pool hears of it through upstream_pool_ready or upstream_pool_unreachable. */
+/* Begin to connect; the pool hears of it through upstream_pool_ready or upstream_pool_unreachable.
+ */
 void upstream_conn_open(struct upstream_pool *pool);
 /* Close and move to the dead. */
 void upstream_conn_close(struct upstream_conn *conn);

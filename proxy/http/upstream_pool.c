@@ -297,9 +297,9 @@ static void on_task(struct loop_task *task)
     upstream_pool_leave(pool);
 }
 
-struct upstream_exchange *upstream_begin(struct upstream_pool *pool, const struct http_request *head,
-                                         struct arena *arena, const struct upstream_events *events,
-                                         void *owner)
+struct upstream_exchange *upstream_begin(struct upstream_pool *pool,
+                                         const struct http_request *head, struct arena *arena,
+                                         const struct upstream_events *events, void *owner)
 {
     struct upstream_exchange *exchange = arena_calloc(arena, 1, sizeof(*exchange));
     bool has_room;
@@ -426,7 +426,8 @@ static void bind_metrics(struct upstream_pool *pool, struct metrics *metrics)
     pool->retries_slot = metrics_series1(metrics, METRIC_UPSTREAM_RETRIES, pool->name);
 }
 
-struct upstream_pool *upstream_pool_open(struct loop *loop, const struct upstream_settings *settings,
+struct upstream_pool *upstream_pool_open(struct loop *loop,
+                                         const struct upstream_settings *settings,
                                          struct metrics *metrics, struct metrics_shard *shard,
                                          const struct log_context *log)
 {

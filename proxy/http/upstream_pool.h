@@ -3,13 +3,13 @@
  * bounds and deadlines.
  *
  * An exchange that fails before any byte of the answer came on a connection that had been idle in
- * the pool is repeated once on a fresh connection by the pool itself, if its method is idempotent and
- * it has no body, or its body was not yet asked for by on_connected (RFC 9110 section 9.2.2, RFC 9112
- * section 9.3.1).  on_connected comes once all the same.
+ * the pool is repeated once on a fresh connection by the pool itself, if its method is idempotent
+ * and it has no body, or its body was not yet asked for by on_connected (RFC 9110 section 9.2.2,
+ * RFC 9112 section 9.3.1).  on_connected comes once all the same.
  *
- * All callbacks come from the loop.  on_head, on_body and on_end of one read come one after the other
- * without a return to the loop, so that what they write goes out together.  After on_end or on_fail
- * the exchange is gone; its connection is free for upstream_begin already. */
+ * All callbacks come from the loop.  on_head, on_body and on_end of one read come one after the
+ * other without a return to the loop, so that what they write goes out together.  After on_end or
+ * on_fail the exchange is gone; its connection is free for upstream_begin already. */
 #ifndef HTTP_UPSTREAM_POOL_H
 #define HTTP_UPSTREAM_POOL_H
 
@@ -24,7 +24,8 @@ struct upstream_exchange;
 
 #define UPSTREAM_FAILURES(X)                                                                       \
     X(UNREACHABLE, "upstream-unreachable", 502, false, "could not connect to the service")         \
-    X(CONNECT_TIMEOUT, "upstream-connect-timeout", 504, false, "connecting to the service took too long") \
+    X(CONNECT_TIMEOUT, "upstream-connect-timeout", 504, false,                                     \
+      "connecting to the service took too long")                                                   \
     X(BUSY, "upstream-busy", 503, false, "too many requests wait for a connection to the service") \
     X(CLOSED, "upstream-closed", 502, true, "the service closed the connection without an answer") \
     X(BAD_ANSWER, "upstream-bad-answer", 502, true, "the service's answer is not valid HTTP")      \
@@ -40,8 +41,9 @@ unsigned upstream_failure_status(enum upstream_failure failure);
 bool upstream_failure_was_sent(enum upstream_failure failure);
 
 struct upstream_events {
-    /* The head went to a connection.  A request with a body should start sending it now.  The answer
-     * may begin, and even end, before the request does; then the connection is not used again. */
+    /* The head went to a connection.  A request with a body should start sending it now.  The
+     * answer may begin, and even end, before the request does; then the connection is not used
+     * again. */
     void (*on_connected)(void *owner);
     void (*on_interim)(void *owner, const struct http_response *head); /* 1xx but 101 */
     /* The final head; slices live in the exchange's arena. */
@@ -63,19 +65,20 @@ struct upstream_settings {
     uint32_t max_header_bytes, max_header_count;
 };
 
-struct upstream_pool *upstream_pool_open(struct loop *loop, const struct upstream_settings *settings,
+struct upstream_pool *upstream_pool_open(struct loop *loop,
+                                         const struct upstream_settings *settings,
                                          struct metrics *metrics, struct metrics_shard *shard,
                                          const struct log_context *log);
 /* Closes idle connections at once and the rest when their exchanges end; no new exchange may begin.
  * The memory lives until the last exchange has ended. */
 void upstream_pool_close(struct upstream_pool **pool);
 
-/* head (rewritten for the service, with framing fields removed: head->body says the framing) and all
- * it points to must live in arena until the exchange is gone.  Never calls back before it returns,
- * but tries to write the head at once when a connection is idle. */
-struct upstream_exchange *upstream_begin(struct upstream_pool *pool, const struct http_request *head,
-                                         struct arena *arena, const struct upstream_events *events,
-                                         void *owner);
+/* head (rewritten for the service, with framing fields removed: head->body says the framing) and
+ * all it points to must live in arena until the exchange is gone.  Never calls back before it
+ * returns, but tries to write the head at once when a connection is idle. */
+struct upstream_exchange *upstream_begin(struct upstream_pool *pool,
+                                         const struct http_request *head, struct arena *arena,
+                                         const struct upstream_events *events, void *owner);
 /* Body bytes; chunked by the connection when head->body is HTTP_BODY_CHUNKED.  Only after
  * on_connected. */
 enum stream_status upstream_send_body(struct upstream_exchange *exchange, struct slice data);

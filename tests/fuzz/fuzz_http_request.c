@@ -51,7 +51,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                                          head.head_bytes - head.scan.start)),
                            &head.scan, &arena, &oracle_limits, &request) == HTTP_FAULT_NONE) {
         check_written(&arena, &request);
-        oracle_body(request.body, request.content_length, slice_skip(bytes, head.head_bytes), split);
+        oracle_body(request.body, request.content_length, slice_skip(bytes, head.head_bytes),
+                    split);
     }
     arena_clear(&arena);
     return 0;

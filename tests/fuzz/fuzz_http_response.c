@@ -1,5 +1,5 @@
-/* The first byte says where the bytes of an answer are split in two, and whether it answers HEAD.  An
- * answer that is taken must read back from what we send to the client as the same answer. */
+/* The first byte says where the bytes of an answer are split in two, and whether it answers HEAD.
+ * An answer that is taken must read back from what we send to the client as the same answer. */
 #include "http_oracle.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -89,7 +89,8 @@ static inline enum http_decoded oracle_decode(enum http_body body, uint64_t leng
 }
 
 /* However split the same; and chunked anew it decodes to the same data. */
-static inline void oracle_body(enum http_body body, uint64_t length, struct slice bytes, size_t split)
+static inline void oracle_body(enum http_body body, uint64_t length, struct slice bytes,
+                               size_t split)
 {
     struct buf whole, parts, wire, again;
     char size_line[HTTP_CHUNK_SIZE_BYTES];

@@ -23,9 +23,11 @@ struct body_case {
 static const struct body_case cases[] = {
     {"none", HTTP_BODY_NONE, 0, SLICE_INIT("GET"), HTTP_DECODED_END, SLICE_INIT(""), 3},
     {"length", HTTP_BODY_LENGTH, 3, SLICE_INIT("abcGET"), HTTP_DECODED_END, SLICE_INIT("abc"), 3},
-    {"length, short", HTTP_BODY_LENGTH, 9, SLICE_INIT("abc"), HTTP_DECODED_MORE, SLICE_INIT("abc"), 0},
+    {"length, short", HTTP_BODY_LENGTH, 9, SLICE_INIT("abc"), HTTP_DECODED_MORE, SLICE_INIT("abc"),
+     0},
     {"length 0", HTTP_BODY_LENGTH, 0, SLICE_INIT("x"), HTTP_DECODED_END, SLICE_INIT(""), 1},
-    {"until close", HTTP_BODY_UNTIL_CLOSE, 0, SLICE_INIT("abc"), HTTP_DECODED_MORE, SLICE_INIT("abc"), 0},
+    {"until close", HTTP_BODY_UNTIL_CLOSE, 0, SLICE_INIT("abc"), HTTP_DECODED_MORE,
+     SLICE_INIT("abc"), 0},
     END("9112/7.1 one chunk", "3\r\nabc\r\n0\r\n\r\nGET", "abc", 3),
     END("9112/7.1 two chunks", "3\r\nabc\r\n00A\r\n0123456789\r\n0\r\n\r\n", "abc0123456789", 0),
     END("9112/7.1 only the last chunk", "0\r\n\r\n", "", 0),
@@ -107,8 +109,8 @@ static bool fares_well(const struct body_case *c, size_t first, size_t piece)
     is_good = result == c->result && slice_equal(buf_slice(&data), c->data) &&
               (result == HTTP_DECODED_BAD || left == c->left);
     if (!is_good)
-        print_error("%s (first %zu, then %zu): result %d, data \"%.*s\", left %zu\n", c->name, first,
-                    piece, (int)result, SLICE_ARGS(buf_slice(&data)), left);
+        print_error("%s (first %zu, then %zu): result %d, data \"%.*s\", left %zu\n", c->name,
+                    first, piece, (int)result, SLICE_ARGS(buf_slice(&data)), left);
     buf_clear(&data);
     return is_good;
 }

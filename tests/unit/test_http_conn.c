@@ -1,5 +1,5 @@
-/* The client side over real loopback connections: a raw client talks, a handler scripted by the path
- * of each request answers. */
+/* The client side over real loopback connections: a raw client talks, a handler scripted by the
+ * path of each request answers. */
 #include "raw_peer.h"
 
 #include "base/buf.h"
@@ -22,7 +22,8 @@ struct fixture {
     struct raw_peer peer;
     struct exchange *last;  /* the newest exchange, until it ends */
     struct buf body;        /* of the newest exchange */
-    unsigned request_count, body_end_count, gone_count, refused_count, half_close_count, drain_count;
+    unsigned request_count, body_end_count, gone_count, refused_count, half_close_count,
+        drain_count;
     enum http_gone gone;
     unsigned refused_status;
     char paths[256]; /* of all requests, in order */
@@ -368,7 +369,8 @@ static void unknown_length_is_chunked_for_1_1_and_closed_for_1_0(void **state)
     struct fixture *f = *state;
 
     for (unsigned minor = 1; minor < 2; minor--) {
-        say(f, minor == 1 ? REQUEST("GET /wait", "") : "GET /wait HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+        say(f, minor == 1 ? REQUEST("GET /wait", "")
+                          : "GET /wait HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
         WAIT(f, f->last != NULL);
         send_answer_head(f->last, 200, HTTP_BODY_UNTIL_CLOSE, 0);
         http_conn_send_body(f->last->conn, SLICE("hello "));
@@ -376,7 +378,8 @@ static void unknown_length_is_chunked_for_1_1_and_closed_for_1_0(void **state)
         http_conn_send_end(f->last->conn);
         f->last = NULL;
         if (minor == 1) {
-            WAIT(f, raw_peer_has(&f->peer, "\r\n\r\n6\r\nhello \r\n10\r\n0123456789abcdef\r\n0\r\n\r\n"));
+            WAIT(f, raw_peer_has(&f->peer,
+                                 "\r\n\r\n6\r\nhello \r\n10\r\n0123456789abcdef\r\n0\r\n\r\n"));
             assert_true(raw_peer_has(&f->peer, "Transfer-Encoding: chunked\r\n"));
             raw_peer_forget_input(&f->peer);
         }

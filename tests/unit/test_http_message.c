@@ -34,7 +34,8 @@ static void names_are_identified(void **state)
     }
     assert_int_equal(http_field_identify(SLICE("x-other")), HTTP_FIELD_OTHER);
     assert_int_equal(http_field_identify(SLICE("")), HTTP_FIELD_OTHER);
-    assert_int_equal(http_field_identify(SLICE("a-name-longer-than-all-of-them")), HTTP_FIELD_OTHER);
+    assert_int_equal(http_field_identify(SLICE("a-name-longer-than-all-of-them")),
+                     HTTP_FIELD_OTHER);
 }
 
 static struct http_fields make_fields(struct http_field *items, size_t count)

@@ -23,7 +23,8 @@ static struct head_result parse_pieces(struct arena *arena, enum http_kind kind,
     struct http_scan scan = {.at = 0};
     struct slice head;
 
-    for (size_t i = 0; i < count && result.fault == HTTP_FAULT_NONE && result.head_bytes == 0; i++) {
+    for (size_t i = 0; i < count && result.fault == HTTP_FAULT_NONE && result.head_bytes == 0;
+         i++) {
         /* A copy of the exact size lets the sanitizer see reads beyond the end. */
         char *exact = malloc(ends[i] > 0 ? ends[i] : 1);
 
@@ -111,7 +112,8 @@ static const struct request_case request_cases[] = {
     CASE("9112/2.2 bare LF ends a field", "GET / HTTP/1.1\r\nHost: a\n\r\n", 400),
     CASE("9112/2.2 bare LF ends the head", "GET / HTTP/1.1\r\nHost: a\r\n\n", 400),
     CASE("9112/2.2 bare CR in a value", GET("X: a\rb\r\n"), 400),
-    CASE("9112/2.2 bare CR ends a field (CVE-2023-30589)", GET("X: a\rTransfer-Encoding: chunked\r\n"), 400),
+    CASE("9112/2.2 bare CR ends a field (CVE-2023-30589)",
+         GET("X: a\rTransfer-Encoding: chunked\r\n"), 400),
     CASE("9112/2.2 CR CR LF", GET("X: a\r\r\n"), 400),
     CASE("9112/2.2 space before the first field", "GET / HTTP/1.1\r\n Host: a\r\n\r\n", 400),
     CASE("9112/2.2 tab before the first field", "GET / HTTP/1.1\r\n\tHost: a\r\n\r\n", 400),
@@ -213,8 +215,10 @@ static const struct request_case request_cases[] = {
     CASE("9112/6.3 Content-Length", POST("Content-Length: 5\r\n"), 0),
     CASE("9112/6.3 chunked", POST("Transfer-Encoding: chunked\r\n"), 0),
     CASE("9112/6.3 Chunked in other case", POST("Transfer-Encoding: CHUNKED\r\n"), 0),
-    CASE("9112/6.1 length, then coding", POST("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"), 400),
-    CASE("9112/6.1 coding, then length", POST("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"), 400),
+    CASE("9112/6.1 length, then coding",
+         POST("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"), 400),
+    CASE("9112/6.1 coding, then length",
+         POST("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"), 400),
     CASE("9112/6.3 two equal lengths", POST("Content-Length: 5\r\nContent-Length: 5\r\n"), 400),
     CASE("9112/6.3 two different lengths", POST("Content-Length: 5\r\nContent-Length: 6\r\n"), 400),
     CASE("9110/8.6 list of lengths", POST("Content-Length: 5, 5\r\n"), 400),
@@ -228,35 +232,46 @@ static const struct request_case request_cases[] = {
     CASE("9110/8.6 overflow of 64 bits", POST("Content-Length: 18446744073709551617\r\n"), 400),
     CASE("9110/8.6 overflow of 63 bits", POST("Content-Length: 9223372036854775808\r\n"), 400),
     CASE("9110/8.6 63 bits", POST("Content-Length: 9223372036854775807\r\n"), 0),
-    CASE("9112/6.1 coding in HTTP/1.0", "POST / HTTP/1.0\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n", 400),
+    CASE("9112/6.1 coding in HTTP/1.0",
+         "POST / HTTP/1.0\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n", 400),
     CASE("9112/6.1 gzip", POST("Transfer-Encoding: gzip\r\n"), 501),
     CASE("9112/6.1 gzip, chunked", POST("Transfer-Encoding: gzip, chunked\r\n"), 501),
     CASE("9112/6.1 chunked, gzip", POST("Transfer-Encoding: chunked, gzip\r\n"), 400),
     CASE("9112/6.1 identity", POST("Transfer-Encoding: identity\r\n"), 501),
     CASE("9112/6.1 chunked twice in a list", POST("Transfer-Encoding: chunked, chunked\r\n"), 400),
-    CASE("9112/6.1 chunked in two fields", POST("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"), 400),
-    CASE("9112/6.1 chunked and identity", POST("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n"), 400),
+    CASE("9112/6.1 chunked in two fields",
+         POST("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"), 400),
+    CASE("9112/6.1 chunked and identity",
+         POST("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n"), 400),
     CASE("9112/6.1 xchunked", POST("Transfer-Encoding: xchunked\r\n"), 501),
     CASE("9112/6.1 chunked with parameter", POST("Transfer-Encoding: chunked;q=1\r\n"), 501),
     CASE("9112/6.1 quoted", POST("Transfer-Encoding: \"chunked\"\r\n"), 501),
-    CASE("9112/6.1 vertical tab", POST("Transfer-Encoding: \x0b" "chunked\r\n"), 400),
+    CASE("9112/6.1 vertical tab",
+         POST("Transfer-Encoding: \x0b"
+              "chunked\r\n"),
+         400),
     CASE("9112/6.1 empty coding", POST("Transfer-Encoding:\r\n"), 501),
     CASE("9112/6.1 space before the colon", POST("Transfer-Encoding : chunked\r\n"), 400),
 
     CASE("9110/10.1.1 100-continue", POST("Content-Length: 5\r\nExpect: 100-continue\r\n"), 0),
     CASE("9110/10.1.1 another expectation", POST("Content-Length: 5\r\nExpect: x\r\n"), 417),
-    CASE("9110/10.1.1 two expectations", POST("Expect: 100-continue\r\nExpect: 100-continue\r\n"), 417),
+    CASE("9110/10.1.1 two expectations", POST("Expect: 100-continue\r\nExpect: 100-continue\r\n"),
+         417),
     CASE("9110/10.1.1 ignored in HTTP/1.0", "POST / HTTP/1.0\r\nExpect: x\r\n\r\n", 0),
     CASE("9110/7.6.1 Connection names a field", GET("Connection: x-hop\r\nX-Hop: 1\r\n"), 0),
     CASE("9110/7.6.1 Connection names Host", GET("Connection: host\r\n"), 400),
-    CASE("9110/7.6.1 Connection names Content-Length", GET("Connection: close, Content-Length\r\n"), 400),
-    CASE("9110/7.6.1 Connection names Transfer-Encoding", GET("Connection: transfer-encoding\r\n"), 400),
-    CASE("9110/7.6.1 Connection names X-Forwarded-For", GET("Connection: x-forwarded-for\r\n"), 400),
+    CASE("9110/7.6.1 Connection names Content-Length", GET("Connection: close, Content-Length\r\n"),
+         400),
+    CASE("9110/7.6.1 Connection names Transfer-Encoding", GET("Connection: transfer-encoding\r\n"),
+         400),
+    CASE("9110/7.6.1 Connection names X-Forwarded-For", GET("Connection: x-forwarded-for\r\n"),
+         400),
     CASE("9110/7.6.1 Connection names Authorization", GET("Connection: Authorization\r\n"), 400),
     CASE("9110/7.6.1 Connection option is no token", GET("Connection: a b\r\n"), 400),
     CASE("9110/7.6.1 empty options", GET("Connection: , close ,,\r\n"), 0),
 
-    CASE("9110/5.4 as many fields as allowed", GET("1:\r\n2:\r\n3:\r\n4:\r\n5:\r\n6:\r\n7:\r\n"), 0),
+    CASE("9110/5.4 as many fields as allowed", GET("1:\r\n2:\r\n3:\r\n4:\r\n5:\r\n6:\r\n7:\r\n"),
+         0),
     CASE("9110/5.4 one field more", GET("1:\r\n2:\r\n3:\r\n4:\r\n5:\r\n6:\r\n7:\r\n8:\r\n"), 431),
 };
 
@@ -365,7 +380,8 @@ static void parts_of_a_request(void **state)
                          slice_equal(name, SLICE("connection")) || slice_equal(name, SLICE("TE")) ||
                              slice_equal(name, SLICE("x-two")));
     }
-    r = parse_good(&arena, SLICE("HEAD http://a?q HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+    r = parse_good(&arena,
+                   SLICE("HEAD http://a?q HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
     assert_slice_equal(r.path, SLICE("/"));
     assert_slice_equal(r.query, SLICE("q"));
     assert_true(r.is_head && r.wants_close && r.body == HTTP_BODY_NONE);
@@ -378,8 +394,9 @@ static void parts_of_a_request(void **state)
     assert_true(r.wants_close && r.query.at == NULL);
     r = parse_good(&arena, SLICE("POST / HTTP/1.0\r\nExpect: x\r\nContent-Length: 1\r\n\r\n"));
     assert_true(r.fields.items[0].is_dropped && !r.fields.items[1].is_dropped);
-    r = parse_good(&arena, SLICE("GET / HTTP/1.1\r\nHost: [2001:DB8::1]:80\r\nUpgrade: websocket\r\n"
-                                 "Connection: Upgrade\r\n\r\n"));
+    r = parse_good(&arena,
+                   SLICE("GET / HTTP/1.1\r\nHost: [2001:DB8::1]:80\r\nUpgrade: websocket\r\n"
+                         "Connection: Upgrade\r\n\r\n"));
     assert_slice_equal(r.host, SLICE("2001:db8::1"));
     assert_true(r.wants_upgrade);
     r = parse_good(&arena, SLICE("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n"
@@ -400,19 +417,24 @@ struct response_case {
 
 static const struct response_case response_cases[] = {
     GOOD("9112/6.3 length", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", 200, HTTP_BODY_LENGTH),
-    GOOD("9112/6.3 chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 200, HTTP_BODY_CHUNKED),
+    GOOD("9112/6.3 chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 200,
+         HTTP_BODY_CHUNKED),
     GOOD("9112/6.3 until close", "HTTP/1.1 200 OK\r\n\r\n", 200, HTTP_BODY_UNTIL_CLOSE),
     GOOD("9112/6.3 empty", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, HTTP_BODY_NONE),
     GOOD("9112/6.3 204", "HTTP/1.1 204 No Content\r\n\r\n", 204, HTTP_BODY_NONE),
-    GOOD("9112/6.3 204 with length", "HTTP/1.1 204 x\r\nContent-Length: 3\r\n\r\n", 204, HTTP_BODY_NONE),
-    GOOD("9112/6.3 304 with length", "HTTP/1.1 304 x\r\nContent-Length: 3\r\n\r\n", 304, HTTP_BODY_NONE),
-    {"9112/6.3 to HEAD", SLICE_INIT("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"), true, true, 200, HTTP_BODY_NONE},
+    GOOD("9112/6.3 204 with length", "HTTP/1.1 204 x\r\nContent-Length: 3\r\n\r\n", 204,
+         HTTP_BODY_NONE),
+    GOOD("9112/6.3 304 with length", "HTTP/1.1 304 x\r\nContent-Length: 3\r\n\r\n", 304,
+         HTTP_BODY_NONE),
+    {"9112/6.3 to HEAD", SLICE_INIT("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"), true, true,
+     200, HTTP_BODY_NONE},
     GOOD("9110/15.2 100", "HTTP/1.1 100 Continue\r\n\r\n", 100, HTTP_BODY_NONE),
     GOOD("8297 103", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", 103, HTTP_BODY_NONE),
     GOOD("9112/4 empty reason", "HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n", 200, HTTP_BODY_NONE),
     GOOD("9112/4 no reason", "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", 200, HTTP_BODY_NONE),
     GOOD("9112/2.3 HTTP/1.0", "HTTP/1.0 200 OK\r\n\r\n", 200, HTTP_BODY_UNTIL_CLOSE),
-    GOOD("9110/7.6.1 nominated end-to-end field stays", "HTTP/1.1 200 OK\r\nConnection: date\r\nDate: x\r\n\r\n", 200, HTTP_BODY_UNTIL_CLOSE),
+    GOOD("9110/7.6.1 nominated end-to-end field stays",
+         "HTTP/1.1 200 OK\r\nConnection: date\r\nDate: x\r\n\r\n", 200, HTTP_BODY_UNTIL_CLOSE),
     BAD("9112/4 two digits", "HTTP/1.1 20 OK\r\n\r\n"),
     BAD("9112/4 four digits", "HTTP/1.1 2000 OK\r\n\r\n"),
     BAD("9110/15 099", "HTTP/1.1 099 OK\r\n\r\n"),
@@ -427,8 +449,10 @@ static const struct response_case response_cases[] = {
     BAD("9112/5.2 folded", "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n"),
     BAD("9112/5.1 space before the colon", "HTTP/1.1 200 OK\r\nX : a\r\n\r\n"),
     BAD("9110/5.5 NUL", "HTTP/1.1 200 OK\r\nX: a\0\r\n\r\n"),
-    BAD("9112/6.1 length and coding", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"),
-    BAD("9112/6.3 two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n"),
+    BAD("9112/6.1 length and coding",
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    BAD("9112/6.3 two lengths",
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n"),
     BAD("9110/8.6 signed length", "HTTP/1.1 200 OK\r\nContent-Length: +3\r\n\r\n"),
     BAD("9112/6.1 gzip", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n"),
     BAD("9112/6.1 coding in HTTP/1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),

@@ -44,8 +44,9 @@ static void requests_are_written_anew(void **state)
                              "Content-Length: 18446744073709551615\r\n\r\n"));
     request.body = HTTP_BODY_NONE;
     request.query = SLICE_NONE;
-    assert_slice_equal(http_write_request(&arena, &request),
-                       SLICE("POST /p HTTP/1.1\r\nHost: a\r\nx-Empty: \r\nContent-Length: 0\r\n\r\n"));
+    assert_slice_equal(
+        http_write_request(&arena, &request),
+        SLICE("POST /p HTTP/1.1\r\nHost: a\r\nx-Empty: \r\nContent-Length: 0\r\n\r\n"));
     request.method = SLICE("GET");
     request.query = SLICE("");
     assert_slice_equal(http_write_request(&arena, &request),
@@ -79,7 +80,8 @@ static void responses_get_their_framing(void **state)
                              "Transfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n"));
     head.fields.count = 0;
     framing = (struct http_write_framing){.body = HTTP_BODY_UNTIL_CLOSE};
-    assert_slice_equal(http_write_response(&arena, &head, &framing), SLICE("HTTP/1.1 200 Fine\r\n\r\n"));
+    assert_slice_equal(http_write_response(&arena, &head, &framing),
+                       SLICE("HTTP/1.1 200 Fine\r\n\r\n"));
     arena_clear(&arena);
 }
 
@@ -99,10 +101,11 @@ static void problems_are_documents(void **state)
 
     UNUSED(state);
     arena_init(&arena, NULL);
-    assert_slice_equal(http_write_problem(&arena, 431, "head-too-large", "too much"),
-                       SLICE("{\"type\":\"about:blank\",\"title\":\"Request Header Fields Too Large\","
-                             "\"status\":431,\"reason\":\"head-too-large\",\"detail\":\"too much\","
-                             "\"executed\":\"no\"}\n"));
+    assert_slice_equal(
+        http_write_problem(&arena, 431, "head-too-large", "too much"),
+        SLICE("{\"type\":\"about:blank\",\"title\":\"Request Header Fields Too Large\","
+              "\"status\":431,\"reason\":\"head-too-large\",\"detail\":\"too much\","
+              "\"executed\":\"no\"}\n"));
     arena_clear(&arena);
 }
 

@@ -177,7 +177,8 @@ static void open_pool(struct fixture *f, const struct upstream_settings *setting
 {
     if (f->pool != NULL)
         upstream_pool_close(&f->pool);
-    f->pool = upstream_pool_open(f->loop, settings, f->metrics, metrics_shard(f->metrics, 1), &f->log);
+    f->pool =
+        upstream_pool_open(f->loop, settings, f->metrics, metrics_shard(f->metrics, 1), &f->log);
 }
 
 static int setup(void **state)
@@ -204,8 +205,10 @@ static int teardown(void **state)
 
     upstream_pool_close(&f->pool);
     for (size_t i = 0; i < COUNT_OF(states); i++)
-        assert_int_equal(metrics_read(f->metrics, metrics_series2(f->metrics, METRIC_UPSTREAM_CONNECTIONS,
-                                                                  "default", states[i])), 0);
+        assert_int_equal(
+            metrics_read(f->metrics, metrics_series2(f->metrics, METRIC_UPSTREAM_CONNECTIONS,
+                                                     "default", states[i])),
+            0);
     assert_int_equal(metrics_read(f->metrics, metrics_series1(f->metrics, METRIC_UPSTREAM_WAITING,
                                                               "default")), 0);
     for (size_t i = 0; i < f->peer_count; i++)
@@ -220,7 +223,8 @@ static int teardown(void **state)
 
 static int64_t retries(struct fixture *f)
 {
-    return metrics_read(f->metrics, metrics_series1(f->metrics, METRIC_UPSTREAM_RETRIES, "default"));
+    return metrics_read(f->metrics,
+                        metrics_series1(f->metrics, METRIC_UPSTREAM_RETRIES, "default"));
 }
 
 /* The service reads a request and answers. */
@@ -279,23 +283,39 @@ struct answer_case {
 
 static const struct answer_case answer_cases[] = {
     {"length", "GET", OK, false, true, 0, "ok", true},
-    {"chunked", "GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n1;x\r\n!\r\n0\r\nT: 1\r\n\r\n", false, true, 0, "ok!", true},
+    {"chunked", "GET",
+     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n1;x\r\n!\r\n0\r\nT: "
+     "1\r\n\r\n",
+     false, true, 0, "ok!", true},
     {"204", "GET", "HTTP/1.1 204 No Content\r\n\r\n", false, true, 0, "", true},
-    {"304 with length", "GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", false, true, 0, "", true},
+    {"304 with length", "GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", false,
+     true, 0, "", true},
     {"HEAD", "HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", false, true, 0, "", true},
-    {"Connection: close", "GET", "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", false, true, 0, "ok", false},
-    {"HTTP/1.0", "GET", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", false, true, 0, "ok", false},
-    {"HTTP/1.0 keep-alive", "GET", "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok", false, true, 0, "ok", true},
+    {"Connection: close", "GET",
+     "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", false, true, 0, "ok",
+     false},
+    {"HTTP/1.0", "GET", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", false, true, 0, "ok",
+     false},
+    {"HTTP/1.0 keep-alive", "GET",
+     "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok", false, true, 0,
+     "ok", true},
     {"until close", "GET", "HTTP/1.1 200 OK\r\n\r\nsome", true, true, 0, "some", false},
     {"more than its length", "GET", OK "HTTP/1.1 200 OK\r\n", false, true, 0, "ok", false},
     {"nothing", "GET", "", true, false, UPSTREAM_CLOSED, "", false},
     {"half a head", "GET", "HTTP/1.1 200 OK\r\nCont", true, false, UPSTREAM_CUT, "", false},
-    {"half a body", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", true, false, UPSTREAM_CUT, "ok", false},
-    {"no last chunk", "GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n", true, false, UPSTREAM_CUT, "ok", false},
-    {"bad chunk", "GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok0\r\n", false, false, UPSTREAM_BAD_ANSWER, "ok", false},
+    {"half a body", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", true, false,
+     UPSTREAM_CUT, "ok", false},
+    {"no last chunk", "GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n",
+     true, false, UPSTREAM_CUT, "ok", false},
+    {"bad chunk", "GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok0\r\n", false,
+     false, UPSTREAM_BAD_ANSWER, "ok", false},
     {"garbage", "GET", "hello\r\n\r\n", false, false, UPSTREAM_BAD_ANSWER, "", false},
-    {"length and coding", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", false, false, UPSTREAM_BAD_ANSWER, "", false},
-    {"101 nobody asked for", "GET", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", false, false, UPSTREAM_BAD_ANSWER, "", false},
+    {"length and coding", "GET",
+     "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", false, false,
+     UPSTREAM_BAD_ANSWER, "", false},
+    {"101 nobody asked for", "GET",
+     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", false, false,
+     UPSTREAM_BAD_ANSWER, "", false},
 };
 
 static void answers_fare_as_the_rules_say(void **state)
@@ -454,8 +474,9 @@ static void bodies_are_framed(void **state)
     upstream_send_body(c.exchange, SLICE("0123456789abcdef"));
     upstream_send_end(c.exchange);
     WAIT(f, f->peer_count == 1 && raw_peer_has(&f->peers[0], "0\r\n\r\n"));
-    assert_string_equal(f->peers[0].in, "PUT /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-                                        "6\r\nhello \r\n10\r\n0123456789abcdef\r\n0\r\n\r\n");
+    assert_string_equal(f->peers[0].in,
+                        "PUT /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+                        "6\r\nhello \r\n10\r\n0123456789abcdef\r\n0\r\n\r\n");
     raw_peer_forget_input(&f->peers[0]);
     raw_peer_send(&f->peers[0], slice_of(OK));
     WAIT(f, c.end_count == 1);
