@@ -29,6 +29,27 @@
       "Requests admitted with less than a fifth of the limit left.")                               \
     X(REFUSALS, "refusals_total", COUNTER, "route,reason",                                         \
       "Requests Lockkeeper answered by itself, by reason.")                                        \
+    X(LOCK_ACQUIRES, "lock_acquires_total", COUNTER, "route,outcome",                              \
+      "What became of requests at their lock: acquired, waited, reentered, conflict, "             \
+      "wait_timeout, queue_full, deadlock_avoided, client_gone, drained, limited, missing_key, "   \
+      "skipped, store_denied, bypassed, shadow_conflict.")                                         \
+    X(LOCK_ENDS, "lock_ends_total", COUNTER, "route,verdict",                                      \
+      "How holds of a lock ended: held, untaken (lapsed, nobody took it), taken (lapsed and taken " \
+      "by another), unknown, left (to lapse, as the service may still be at work), max_hold.")     \
+    X(LOCK_WAIT, "lock_wait_seconds", HISTOGRAM, "route",                                          \
+      "Time from asking for a lock to the answer, for requests that had to wait.")                 \
+    X(LOCK_HOLD, "lock_hold_seconds", HISTOGRAM, "route", "Time a lock was held by a request.")    \
+    X(LOCK_WAITING, "lock_waiting_requests", GAUGE, "route", "Requests that wait for their lock.") \
+    X(LOCK_HELD, "lock_held", GAUGE, "route", "Locks that requests hold now.")                     \
+    X(LOCK_RENEWALS, "lock_renewals_total", COUNTER, "result",                                     \
+      "Renewals of locks and of places in queues: held, waiting, gone, failed.")                   \
+    X(LOCK_HANDOVERS, "lock_handovers_total", COUNTER, "by",                                       \
+      "Waiting requests that got their lock, by what told them: message, timer.")                  \
+    X(FENCE_CHECKS, "fence_checks_total", COUNTER, "route,outcome",                                \
+      "Fencing tokens checked: passed, unfenced (none, and none required), stale, missing, "       \
+      "invalid, missing_key, store_denied, bypassed.")                                             \
+    X(FENCE_REVOKED, "fence_revoked_total", COUNTER, "route",                                      \
+      "Requests aborted because one with a newer fencing token came.")                             \
     X(UPSTREAM_FAILURES, "upstream_failures_total", COUNTER, "upstream,reason",                    \
       "Exchanges with a service that failed: unreachable, bad-answer, timeout, reset.")            \
     X(UPSTREAM_RETRIES, "upstream_retries_total", COUNTER, "upstream",                             \
@@ -54,6 +75,13 @@
     X(STORE_PENDING, "store_pending_calls", GAUGE, "", "Script calls that wait for a reply.")      \
     X(STORE_BREAKER_OPEN, "store_breaker_open", GAUGE, "",                                         \
       "Workers whose circuit breaker to the store is open.")                                       \
+    X(STORE_SUBSCRIPTIONS, "store_subscriptions", GAUGE, "",                                       \
+      "Workers to which messages of the store flow; equal to lockkeeper_workers when locks are in "  \
+      "use and all is well.")                                                                       \
+    X(STORE_MESSAGES, "store_messages_total", COUNTER, "",                                         \
+      "Messages received from the store: locks handed over.")                                      \
+    X(STORE_GAPS, "store_message_gaps_total", COUNTER, "",                                         \
+      "Times messages may have been lost, as the subscription was lost or made.")                  \
     X(STORE_LOCAL_CALLS, "store_local_calls_total", COUNTER, "",                                   \
       "Calls decided by the embedded engine because the store failed (on_store_failure: local).")  \
     X(EMBEDDED_KEYS, "embedded_keys", GAUGE, "", "Keys in the embedded store.")                    \

@@ -27,6 +27,7 @@ struct embedded {
     struct arena_pool pool;
     struct arena arena; /* of the commands of one script */
     struct command_context commands;
+    struct channels *channels; /* has a lock of its own, taken under this one */
     bool is_over_budget;
     int script_refs[SCRIPT_COUNT];
     int error_handler_ref;
@@ -525,6 +526,12 @@ void embedded_set_publish(struct embedded *embedded, command_publish_fn *publish
     embedded->commands.publish_owner = owner;
 }
 
+struct channels *embedded_channels(struct embedded *embedded)
+{
+    CHECK_TAG(embedded, EMBEDDED);
+    return embedded->channels;
+}
+
 struct embedded *embedded_open(size_t max_bytes)
 {
     struct embedded *embedded = mem_calloc(1, sizeof *embedded);
@@ -537,6 +544,8 @@ struct embedded *embedded_open(size_t max_bytes)
     arena_init(&embedded->arena, &embedded->pool);
     embedded->commands.keyspace = embedded->keyspace;
     embedded->commands.arena = &embedded->arena;
+    embedded->channels = channels_open();
+    embedded_set_publish(embedded, channels_publish, embedded->channels);
     open_lua(embedded);
     return embedded;
 }
@@ -556,6 +565,7 @@ void embedded_unref(struct embedded **embedded_at)
     if (atomic_fetch_sub(&embedded->reference_count, 1) > 1)
         return;
     lua_close(embedded->lua);
+    channels_close(&embedded->channels);
     keyspace_close(&embedded->keyspace);
     arena_clear(&embedded->arena);
     arena_pool_clear(&embedded->pool);

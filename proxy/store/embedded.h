@@ -7,6 +7,7 @@
 #define STORE_EMBEDDED_H
 
 #include "base/arena.h"
+#include "store/channels.h"
 #include "store/commands.h"
 #include "store/keyspace.h"
 #include "store/reply.h"
@@ -40,7 +41,9 @@ void embedded_get_stats(struct embedded *embedded, struct keyspace_stats *ret_st
 
 /* Time for tests and simulation instead of the system's; must never go back. */
 void embedded_set_clock(struct embedded *embedded, keyspace_clock_fn *clock, void *owner);
-/* Receives what scripts PUBLISH.  Called under the lock: it must not call the engine. */
+/* Where what scripts PUBLISH goes; listeners join it at any time. */
+struct channels *embedded_channels(struct embedded *embedded);
+/* Another receiver instead.  Called under the lock: it must not call the engine. */
 void embedded_set_publish(struct embedded *embedded, command_publish_fn *publish, void *owner);
 
 /* "Lua 5.1" or "LuaJIT 2.1.0-beta3": what the engine was built with. */

@@ -41,23 +41,30 @@ static void put_auth(const struct redis_url *url, struct buf *out)
         PUT(out, SLICE("AUTH"), slice_of(url->password));
 }
 
-size_t handshake_write(const struct redis_url *url, handshake_script_getter *get_script,
-                       struct buf *out, enum handshake_step ret_steps[HANDSHAKE_MAX_COMMANDS])
+static size_t put_login(const struct redis_url *url, struct buf *out, enum handshake_step *ret_steps)
 {
     size_t count = 0;
-    char db[16];
 
     if (url->password != NULL) {
         put_auth(url, out);
         ret_steps[count++] = HANDSHAKE_AUTH;
     }
+    PUT(out, SLICE("CLIENT"), SLICE("SETNAME"), SLICE("lockkeeper"));
+    ret_steps[count++] = HANDSHAKE_SETNAME;
+    return count;
+}
+
+size_t handshake_write(const struct redis_url *url, handshake_script_getter *get_script,
+                       struct buf *out, enum handshake_step ret_steps[HANDSHAKE_MAX_COMMANDS])
+{
+    size_t count = put_login(url, out, ret_steps);
+    char db[16];
+
     if (url->db != 0) {
         snprintf(db, sizeof(db), "%u", url->db);
         PUT(out, SLICE("SELECT"), slice_of(db));
         ret_steps[count++] = HANDSHAKE_SELECT;
     }
-    PUT(out, SLICE("CLIENT"), SLICE("SETNAME"), SLICE("lockkeeper"));
-    ret_steps[count++] = HANDSHAKE_SETNAME;
     PUT(out, SLICE("INFO"), SLICE("server"));
     ret_steps[count++] = HANDSHAKE_INFO_SERVER;
     PUT(out, SLICE("INFO"), SLICE("memory"));
@@ -66,6 +73,17 @@ size_t handshake_write(const struct redis_url *url, handshake_script_getter *get
         PUT(out, SLICE("SCRIPT"), SLICE("LOAD"), get_script((enum script_id)id)->text);
         ret_steps[count++] = HANDSHAKE_SCRIPT_LOAD;
     }
+    return count;
+}
+
+/* Channels belong to no database, so none is selected. */
+size_t handshake_write_subscribe(const struct redis_url *url, struct slice channel, struct buf *out,
+                                 enum handshake_step ret_steps[HANDSHAKE_MAX_COMMANDS])
+{
+    size_t count = put_login(url, out, ret_steps);
+
+    PUT(out, SLICE("SUBSCRIBE"), channel);
+    ret_steps[count++] = HANDSHAKE_SUBSCRIBE;
     return count;
 }
 
@@ -143,7 +161,7 @@ static bool is_fatal(enum handshake_step step, enum reply_error error)
     case REPLY_ERROR_MAXCLIENTS:
         return true;
     default:
-        return step == HANDSHAKE_AUTH || step == HANDSHAKE_SELECT;
+        return step == HANDSHAKE_AUTH || step == HANDSHAKE_SELECT || step == HANDSHAKE_SUBSCRIBE;
     }
 }
 
@@ -168,7 +186,7 @@ bool handshake_take(struct handshake *handshake, enum handshake_step step,
         if (reply->type == REPLY_ERROR && handshake->error != REPLY_ERROR_NOPERM)
             log_error(log, "store does not take a script", LOG_SLICE("answer", reply->text));
         break;
-    default: /* AUTH and SELECT have succeeded; a name that is not taken does no harm */
+    default: /* AUTH, SELECT, SUBSCRIBE have succeeded; a name that is not taken does no harm */
         break;
     }
     return true;

@@ -19,7 +19,8 @@
     X(SETNAME, "CLIENT SETNAME")                                                                   \
     X(INFO_SERVER, "INFO server")                                                                  \
     X(INFO_MEMORY, "INFO memory")                                                                  \
-    X(SCRIPT_LOAD, "SCRIPT LOAD")
+    X(SCRIPT_LOAD, "SCRIPT LOAD")                                                                  \
+    X(SUBSCRIBE, "SUBSCRIBE")
 
 #define HANDSHAKE_STEP_ENUM(id, name) HANDSHAKE_##id,
 enum handshake_step { HANDSHAKE_STEPS(HANDSHAKE_STEP_ENUM) HANDSHAKE_STEP_COUNT };
@@ -36,9 +37,13 @@ struct handshake {
     enum reply_error error;   /* why the last one failed */
 };
 
-/* Append the commands to out; ret_steps gets one entry per command.  Gives their number. */
+/* For script calls: append the commands to out; ret_steps gets one entry per command.  Gives their
+ * number. */
 size_t handshake_write(const struct redis_url *url, handshake_script_getter *get_script,
                        struct buf *out, enum handshake_step ret_steps[HANDSHAKE_MAX_COMMANDS]);
+/* The same for messages: log in and subscribe, with no right needed beyond that. */
+size_t handshake_write_subscribe(const struct redis_url *url, struct slice channel, struct buf *out,
+                                 enum handshake_step ret_steps[HANDSHAKE_MAX_COMMANDS]);
 
 /* Take the answer to one step.  False when the connection cannot be used; handshake->error says
  * why. */

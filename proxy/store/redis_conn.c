@@ -10,7 +10,9 @@
  *               call, or NULL when its owner has left or its deadline has passed
  *
  * What happens to calls is in redis_calls.c; this file connects, shakes hands, backs off, and decides
- * that a silent server is dead. */
+ * that a silent server is dead.  A connection for messages lives the same life with other events: it
+ * is ready once it is subscribed, and its pipeline holds nothing but the PINGs that find out whether
+ * a server that publishes nothing is still there. */
 #include "store/redis_conn.h"
 
 #include <errno.h>
@@ -36,6 +38,8 @@
 /* Bytes Redis has not taken yet; beyond, it is not keeping up. */
 #define MAX_UNSENT_BYTES ((size_t)4 * 1024 * 1024)
 #define MAX_HANDSHAKE_BYTES ((size_t)4 * 1024 * 1024)
+/* A dead server that owes no reply is found out after this and the time to give it up. */
+#define PING_MS 2000u
 /* A timer that is this late tells that the loop was stalled, and replies may wait in the socket. */
 #define STALL_MS 5u
 
@@ -47,7 +51,7 @@ struct redis_conn {
     const struct redis_conn_events *events;
     void *owner;
     struct log_context log;
-    struct arena arena; /* the url */
+    struct arena arena; /* the url and the channel */
     struct redis_url url;
 
     struct resolve_request *resolving;
@@ -63,6 +67,7 @@ struct redis_conn {
 
     struct redis_calls calls;
     struct timer call_timer; /* the oldest call's deadline, or the time to give the server up */
+    struct timer ping_timer;
     uint64_t heard_at_ms;
     bool has_grace; /* the call timer was late, and replies get one more look */
 
@@ -88,6 +93,11 @@ static void set_state(struct redis_conn *conn, enum redis_conn_state state)
     log_debug(&conn->log, "store connection changes", LOG_STR("from", state_names[conn->state]),
               LOG_STR("to", state_names[state]));
     conn->state = state;
+}
+
+static bool is_for_messages(const struct redis_conn *conn)
+{
+    return conn->settings.channel.len > 0;
 }
 
 /* Why there is no connection, once per change: an outage is two lines, not one per attempt. */
@@ -185,6 +195,7 @@ static void close_connection(struct redis_conn *conn, uint64_t linger_ms)
         reply_reader_close(&conn->reader);
     timer_stop(conn->loop, &conn->stage_timer);
     timer_stop(conn->loop, &conn->call_timer);
+    timer_stop(conn->loop, &conn->ping_timer);
     conn->has_grace = false;
 }
 
@@ -203,6 +214,32 @@ static void lose_connection(struct redis_conn *conn)
         conn->events->on_lost(conn->owner);
 }
 
+/* --- commands of our own --- */
+
+static void send_own(struct redis_conn *conn, const struct pipeline_slot *slots, size_t count,
+                     struct slice bytes)
+{
+    for (size_t i = 0; i < count; i++)
+        pipeline_push(&conn->calls.pipeline, &slots[i]);
+    if (stream_write(conn->stream, &bytes, 1) != STREAM_DEAD)
+        conn->calls.written_bytes += bytes.len;
+}
+
+/* One at a time: a second question tells nothing that the first does not. */
+static void on_ping_timer(struct timer *timer)
+{
+    struct redis_conn *conn = CONTAINER_OF(timer, struct redis_conn, ping_timer);
+    uint64_t now_ms = loop_now_ms(conn->loop);
+    const struct pipeline_slot slot = {.kind = PIPELINE_IGNORED, .sent_at_ms = now_ms};
+
+    CHECK_TAG(conn, REDIS_CONN);
+    timer_start(conn->loop, timer, PING_MS, on_ping_timer);
+    if (redis_conn_in_flight(conn) > 0)
+        return;
+    send_own(conn, &slot, 1, SLICE("*1\r\n$4\r\nPING\r\n"));
+    start_call_timer(conn, now_ms);
+}
+
 /* --- handshake --- */
 
 static void on_handshake_late(struct timer *timer)
@@ -217,25 +254,23 @@ static void on_handshake_late(struct timer *timer)
 static void start_handshake(struct redis_conn *conn)
 {
     enum handshake_step steps[HANDSHAKE_MAX_COMMANDS];
-    struct slice bytes;
+    struct pipeline_slot slots[HANDSHAKE_MAX_COMMANDS];
     struct buf out;
+    size_t count;
 
     set_state(conn, REDIS_CONN_HANDSHAKING);
     conn->reader = reply_reader_open(loop_arena_pool(conn->loop), MAX_REPLY_BYTES);
     redis_calls_attach(&conn->calls, conn->stream);
     buf_init(&out, MAX_HANDSHAKE_BYTES);
-    conn->handshake_left = (uint32_t)handshake_write(&conn->url, conn->settings.get_script, &out,
-                                                     steps);
-    for (uint32_t i = 0; i < conn->handshake_left; i++) {
-        const struct pipeline_slot slot = {.kind = PIPELINE_HANDSHAKE,
-                                           .detail = (uint16_t)steps[i],
-                                           .sent_at_ms = loop_now_ms(conn->loop)};
-
-        pipeline_push(&conn->calls.pipeline, &slot);
-    }
-    bytes = buf_slice(&out);
-    if (stream_write(conn->stream, &bytes, 1) != STREAM_DEAD)
-        conn->calls.written_bytes += bytes.len;
+    count = is_for_messages(conn)
+                ? handshake_write_subscribe(&conn->url, conn->settings.channel, &out, steps)
+                : handshake_write(&conn->url, conn->settings.get_script, &out, steps);
+    for (size_t i = 0; i < count; i++)
+        slots[i] = (struct pipeline_slot){.kind = PIPELINE_HANDSHAKE,
+                                          .detail = (uint16_t)steps[i],
+                                          .sent_at_ms = loop_now_ms(conn->loop)};
+    conn->handshake_left = (uint32_t)count;
+    send_own(conn, slots, count, buf_slice(&out));
     buf_clear(&out); /* it may hold the password */
     timer_start(conn->loop, &conn->stage_timer, conn->settings.connect_timeout_ms,
                 on_handshake_late);
@@ -247,7 +282,12 @@ static void become_ready(struct redis_conn *conn)
     set_state(conn, REDIS_CONN_READY);
     conn->ready_at_ms = loop_now_ms(conn->loop);
     conn->trouble = NULL;
-    log_info(&conn->log, "store connected", LOG_STR("run_id", conn->handshake.run_id));
+    if (is_for_messages(conn)) {
+        log_info(&conn->log, "store subscribed");
+        timer_start(conn->loop, &conn->ping_timer, PING_MS, on_ping_timer);
+    } else {
+        log_info(&conn->log, "store connected", LOG_STR("run_id", conn->handshake.run_id));
+    }
     conn->events->on_ready(conn->owner);
 }
 
@@ -270,18 +310,50 @@ static bool take_handshake_reply(struct redis_conn *conn, const struct reply *re
 
 /* --- the stream's events --- */
 
+/* False when the connection has been lost over it. */
+static bool lose_to_protocol(struct redis_conn *conn, const char *detail)
+{
+    log_trouble(conn, LOG_ERROR, "store breaks the protocol", 0, detail);
+    lose_connection(conn);
+    return false;
+}
+
+/* What comes unasked: an array that begins with its kind. */
+static bool is_push(const struct reply *reply, struct slice kind, size_t element_count)
+{
+    return reply->type == REPLY_ARRAY && reply->element_count == element_count &&
+           reply->elements[0].type == REPLY_STRING && slice_equal(reply->elements[0].text, kind);
+}
+
+/* Between two subscriptions nothing flows, and who waits for messages must know: an end of the
+ * subscription that the server tells is an end of the connection. */
+static bool take_push(struct redis_conn *conn, const struct reply *reply)
+{
+    if (is_push(reply, SLICE("message"), 3)) {
+        if (!slice_equal(reply->elements[1].text, conn->settings.channel))
+            return true;
+        conn->calls.is_calling_back = true;
+        conn->events->on_message(conn->owner, reply->elements[2].text);
+        conn->calls.is_calling_back = false;
+        return true;
+    }
+    if (pipeline_count(&conn->calls.pipeline) == 0 || is_push(reply, SLICE("unsubscribe"), 3))
+        return lose_to_protocol(conn, "a push that is no message");
+    pipeline_pop(&conn->calls.pipeline); /* a PING is answered, be it with an error */
+    return true;
+}
+
 static bool take_reply(struct redis_conn *conn, const struct reply *reply)
 {
     const struct pipeline_slot *slot = pipeline_first(&conn->calls.pipeline);
     bool was_late;
 
-    if (slot == NULL) {
-        log_trouble(conn, LOG_ERROR, "store breaks the protocol", 0, "a reply nobody asked for");
-        lose_connection(conn);
-        return false;
-    }
-    if (slot->kind == PIPELINE_HANDSHAKE)
+    if (slot != NULL && slot->kind == PIPELINE_HANDSHAKE)
         return take_handshake_reply(conn, reply);
+    if (is_for_messages(conn))
+        return take_push(conn, reply);
+    if (slot == NULL)
+        return lose_to_protocol(conn, "a reply nobody asked for");
     was_late = slot->call == NULL;
     redis_calls_take(&conn->calls, reply, conn->heard_at_ms);
     if (was_late && redis_conn_in_flight(conn) == 0)
@@ -300,11 +372,8 @@ static void on_read(void *owner, struct slice data)
     while ((progress = reply_reader_next(conn->reader, &data, &reply)) == REPLY_ONE)
         if (!take_reply(conn, reply))
             return;
-    if (progress == REPLY_BROKEN) {
-        log_trouble(conn, LOG_ERROR, "store breaks the protocol", 0,
-                    reply_reader_error(conn->reader));
-        lose_connection(conn);
-    }
+    if (progress == REPLY_BROKEN)
+        lose_to_protocol(conn, reply_reader_error(conn->reader));
 }
 
 static void on_end(void *owner, int error)
@@ -415,6 +484,7 @@ struct redis_conn *redis_conn_open(struct loop *loop, const struct redis_conn_se
     conn->events = events;
     conn->owner = owner;
     arena_init(&conn->arena, NULL);
+    conn->settings.channel = arena_copy(&conn->arena, settings->channel);
     error = redis_url_parse(&conn->arena, slice_of(settings->url), &conn->url);
     CHECK(error == NULL && (conn->url.is_tls || settings->tls == NULL));
     conn->log = (struct log_context){
@@ -447,6 +517,7 @@ enum store_result redis_conn_eval(struct redis_conn *conn, struct store_call *ca
     uint64_t now_ms;
 
     CHECK_TAG(conn, REDIS_CONN);
+    CHECK(!is_for_messages(conn));
     now_ms = loop_now_ms(conn->loop);
     if (conn->state != REDIS_CONN_READY ||
         redis_conn_in_flight(conn) >= conn->settings.max_pending ||

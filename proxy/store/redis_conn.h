@@ -1,6 +1,7 @@
-/* One connection to one Redis server: it connects in the background, again and again, and sends
- * script calls in a pipeline.  Every call ends once: with its reply, at its deadline, or when the
- * connection is lost. */
+/* One connection to one Redis server: it connects in the background, again and again.  It is for one
+ * of two things.  Calls: it sends script calls in a pipeline, and every call ends once: with its
+ * reply, at its deadline, or when the connection is lost.  Messages: it subscribes to a channel, and
+ * is ready while messages flow. */
 #ifndef STORE_REDIS_CONN_H
 #define STORE_REDIS_CONN_H
 
@@ -22,7 +23,7 @@ struct tls_context;
     X(RESOLVING, "resolving")      /* waits for the name lookup */                                 \
     X(CONNECTING, "connecting")    /* waits for the socket (and TLS) */                            \
     X(HANDSHAKING, "handshaking")  /* waits for the answers to the handshake */                    \
-    X(READY, "ready")              /* takes calls */
+    X(READY, "ready")              /* takes calls, or gives messages */
 
 #define REDIS_CONN_STATE_ENUM(id, name) REDIS_CONN_##id,
 enum redis_conn_state { REDIS_CONN_STATES(REDIS_CONN_STATE_ENUM) REDIS_CONN_STATE_COUNT };
@@ -36,6 +37,9 @@ struct redis_conn_events {
                     const struct reply *reply);
     /* Replies nobody waits for any more have come in, and none is outstanding. */
     void (*on_caught_up)(void *owner);
+    /* A message was published to the channel; lent for the length of the call.  Messages that were
+     * published while the connection was not ready do not come. */
+    void (*on_message)(void *owner, struct slice message);
 };
 
 struct redis_conn_settings {
@@ -44,9 +48,11 @@ struct redis_conn_settings {
     uint32_t max_pending;
     struct tls_context *tls; /* for rediss://, a reference is taken; NULL otherwise */
     handshake_script_getter *get_script;
+    struct slice channel; /* not empty: the connection is for messages, and takes no calls */
 };
 
-/* Starts connecting.  No event comes before it returns.  settings and the url are copied. */
+/* Starts connecting.  No event comes before it returns.  settings are copied with the texts
+ * in them. */
 struct redis_conn *redis_conn_open(struct loop *loop, const struct redis_conn_settings *settings,
                                    const struct redis_conn_events *events, void *owner,
                                    const struct log_context *log);

@@ -43,6 +43,7 @@ struct reply {
     X(NO_PASSWORD, "ERR AUTH <password> called without", "its URL has a password, the store has none") \
     X(DB_RANGE, "ERR DB index is out of range", "the store has no database of this number")        \
     X(DB_INVALID, "ERR invalid DB index", "the store has no database of this number")              \
+    X(STATE, "LKSTATE", "a key of the store holds something that Lockkeeper has not written there") \
     X(OTHER, "", "the store answered with an error")
 
 #define REPLY_ERROR_ENUM(id, prefix, text) REPLY_ERROR_##id,

@@ -11,6 +11,7 @@
 #include "net/tls.h"
 #include "store/breaker.h"
 #include "store/embedded.h"
+#include "store/messages.h"
 #include "store/presence.h"
 #include "store/redis_conn.h"
 #include "store/redis_url.h"
@@ -35,7 +36,10 @@ struct store {
     struct breaker breaker;
     struct store_call *probe; /* decides whether the breaker closes; NULL: none on its way */
     struct presence presence;
+    struct redis_conn_settings redis_settings; /* with a copy of the url, and our TLS context */
     bool was_connected;
+
+    struct messages messages;
 
     struct metrics_shard *shard;
     uint32_t calls_slots[SCRIPT_COUNT][STORE_RESULT_COUNT];
@@ -247,6 +251,31 @@ void store_cancel(struct store_call *call)
     breaker_probe_gone(&store->breaker, loop_now_ms(store->loop));
 }
 
+/* --- messages --- */
+
+struct slice store_channel(const struct store *store)
+{
+    CHECK_TAG(store, STORE);
+    return slice_of(store->messages.channel);
+}
+
+void store_listen(struct store *store, store_message_cb *on_message, store_gap_cb *on_gap,
+                  void *owner)
+{
+    CHECK_TAG(store, STORE);
+    messages_set_owner(&store->messages, on_message, on_gap, owner);
+    if (store->redis != NULL)
+        messages_listen_redis(&store->messages, &store->redis_settings);
+    else
+        messages_listen_embedded(&store->messages, embedded_channels(store->embedded));
+}
+
+bool store_is_listening(const struct store *store)
+{
+    CHECK_TAG(store, STORE);
+    return messages_flow(&store->messages);
+}
+
 /* --- open and close --- */
 
 static void open_metrics(struct store *store, struct metrics *metrics)
@@ -264,40 +293,37 @@ static void open_metrics(struct store *store, struct metrics *metrics)
     store->local_calls_slot = metrics_series0(metrics, METRIC_STORE_LOCAL_CALLS);
 }
 
-/* The system's authorities decide whom to trust (SSL_CERT_FILE names others). */
+/* Without ca_file the system's authorities decide whom to trust (SSL_CERT_FILE names others). */
 static struct tls_context *open_tls(struct store *store)
 {
-    const struct tls_options options = {.is_server = false};
+    const struct tls_options options = {.ca_file = store->settings.ca_file};
     struct tls_context *tls;
     char error[256];
 
     if (!slice_starts_with(slice_of(store->settings.url), SLICE("rediss:")))
         return NULL;
+    if (store->settings.tls != NULL)
+        return tls_context_ref(store->settings.tls);
     tls = tls_context_open(&options, error, sizeof(error));
     if (tls == NULL)
         log_error(&store->log, "store cannot use TLS", LOG_STR("reason", error));
     return tls;
 }
 
-static void open_redis(struct store *store)
+static void open_redis(struct store *store, const char *key_prefix)
 {
-    struct tls_context *tls = open_tls(store);
-    const struct redis_conn_settings settings = {
-        .url = store->settings.url,
+    store->redis_settings = (struct redis_conn_settings){
+        .url = mem_strdup(store->settings.url),
         .timeout_ms = store->settings.timeout_ms,
         .connect_timeout_ms = store->settings.connect_timeout_ms,
         .max_pending = store->settings.max_pending,
-        .tls = tls,
+        .tls = open_tls(store),
         .get_script = script_get,
     };
-
     breaker_init(&store->breaker, store->settings.breaker_failures, store->settings.breaker_open_ms);
-    presence_init(&store->presence, store->loop,
-                  store->settings.key_prefix != NULL ? store->settings.key_prefix
-                                                     : DEFAULT_KEY_PREFIX,
-                  send_presence, store);
-    store->redis = redis_conn_open(store->loop, &settings, &conn_events, store, &store->log);
-    tls_context_unref(&tls);
+    presence_init(&store->presence, store->loop, key_prefix, send_presence, store);
+    store->redis =
+        redis_conn_open(store->loop, &store->redis_settings, &conn_events, store, &store->log);
 }
 
 static bool is_embedded_url(struct slice url)
@@ -310,6 +336,8 @@ struct store *store_open(struct loop *loop, const struct store_settings *setting
                          struct metrics_shard *shard, const struct log_context *log)
 {
     struct store *store = mem_calloc(1, sizeof(*store));
+    const char *key_prefix =
+        settings->key_prefix != NULL ? settings->key_prefix : DEFAULT_KEY_PREFIX;
 
     CHECK(store_check_url(slice_of(settings->url)) == NULL);
     store->tag = STORE_TAG;
@@ -320,9 +348,12 @@ struct store *store_open(struct loop *loop, const struct store_settings *setting
     arena_init(&store->local_arena, loop_arena_pool(loop));
     store->shard = shard;
     open_metrics(store, metrics);
+    messages_init(&store->messages, loop, key_prefix, metrics, shard, &store->log);
     if (!is_embedded_url(slice_of(settings->url)))
-        open_redis(store);
-    store->settings.url = store->settings.key_prefix = NULL; /* the caller's; copied where needed */
+        open_redis(store, key_prefix);
+    /* The caller's; copied where needed. */
+    store->settings.url = store->settings.key_prefix = store->settings.ca_file = NULL;
+    store->settings.tls = NULL;
     return store;
 }
 
@@ -343,6 +374,9 @@ static void close_redis(struct store *store)
         metrics_add(store->shard, store->breaker_open_slot, -1);
     metrics_add(store->shard, store->pending_slot, -(int64_t)redis_conn_waiting(store->redis));
     redis_conn_close(&store->redis, is_ready ? LINGER_MS : 0);
+    if (store->redis_settings.tls != NULL)
+        tls_context_unref(&store->redis_settings.tls);
+    free((char *)(uintptr_t)TAKE(&store->redis_settings.url));
 }
 
 void store_close(struct store **place)
@@ -350,6 +384,7 @@ void store_close(struct store **place)
     struct store *store = TAKE(place);
 
     CHECK_TAG(store, STORE);
+    messages_clear(&store->messages);
     if (store->redis != NULL)
         close_redis(store);
     arena_clear(&store->local_arena);

@@ -91,7 +91,8 @@ static void on_done(void *owner, struct store_call *call, enum store_result resu
     assert_slice_equal(reply->text, slice_of(t->number));
 }
 
-static const struct redis_conn_events events = {on_ready, on_lost, on_done, on_caught_up};
+static const struct redis_conn_events events = {
+    .on_ready = on_ready, .on_lost = on_lost, .on_done = on_done, .on_caught_up = on_caught_up};
 
 /* --- set up and take down --- */
 
