@@ -138,7 +138,7 @@ def watch(children, asked_to_stop):
 def main():
     options = read_options()
     asked_to_stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: asked_to_stop.set())
     give_back = take_the_terminal()
     running = []

@@ -55,8 +55,7 @@ class Terminal:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
-def main():
-    terminal = Terminal(sys.argv[1:] or ["make", "run"])
+def try_it(terminal):
     address = terminal.read_until(r"listens on http://(\S+),", 900)[1]
     terminal.read_until("Ctrl-C", 10)
     with urllib.request.urlopen(f"http://{address}/", timeout=10) as answer:
@@ -66,6 +65,14 @@ def main():
     if status != 0:
         sys.exit(f"smoke: make run ended with status {status}")
     print("smoke: make run answered and ended with status 0")
+
+
+def main():
+    terminal = Terminal(sys.argv[1:] or ["make", "run"])
+    try:
+        try_it(terminal)
+    finally:
+        os.close(terminal.fd)  # hangs up, which ends whatever still runs there
 
 
 if __name__ == "__main__":
