@@ -306,7 +306,7 @@ static void expire(struct command_call *call, int64_t base_ms)
 
     if (!parse_expire_options(call, &options) || !arg_integer(call, 2, &at_ms))
         return;
-    if (at_ms > INT64_MAX - 1 - base_ms) {
+    if (at_ms > INT64_MAX - base_ms) {
         call->reply->type = REPLY_ERROR;
         call->reply->text =
             base_ms > 0 ? SLICE("ERR invalid expire time in 'pexpire' command")
@@ -322,7 +322,7 @@ static void expire(struct command_call *call, int64_t base_ms)
     if (at_ms <= keyspace_now_ms(call->keyspace))
         keyspace_remove(call->keyspace, entry);
     else
-        keyspace_set_expiry(call->keyspace, entry, at_ms);
+        keyspace_set_expiry(call->keyspace, entry, at_ms < INT64_MAX ? at_ms : INT64_MAX - 1);
     give_integer(call, 1);
 }
 

@@ -60,11 +60,12 @@ static bool set_expiry(struct command_call *call, const struct set_options *opti
         at_ms = 0;
     if (options->unit[2] == '\0') /* not "exat" or "pxat" */
         base_ms = keyspace_now_ms(call->keyspace);
-    if (at_ms <= 0 || at_ms > INT64_MAX - 1 - base_ms) {
+    if (at_ms <= 0 || at_ms > INT64_MAX - base_ms) {
         give_error(call, "ERR invalid expire time in 'set' command");
         return false;
     }
-    *ret_at_ms = base_ms + at_ms;
+    at_ms += base_ms;
+    *ret_at_ms = at_ms < ENTRY_NO_EXPIRY ? at_ms : ENTRY_NO_EXPIRY - 1;
     return true;
 }
 

@@ -12,6 +12,8 @@ static bool arg_score(struct command_call *call, size_t at, double *ret_score)
 
     errno = 0;
     *ret_score = strtod(text.at, &end);
+    if (*ret_score == 0)
+        *ret_score = 0; /* a small set in Redis keeps no minus before a zero either */
     if (text.len > 0 && strchr(" \t\n\v\f\r", text.at[0]) == NULL && end == text.at + text.len &&
         !isnan(*ret_score) && !(errno == ERANGE && (isinf(*ret_score) || *ret_score == 0)))
         return true;

@@ -191,7 +191,7 @@ static void rate_is_exact(void **state)
         const struct limit *limit = &limits[i];
         /* No step fills the bucket, which may hold a part of a token before: nothing is lost. */
         uint64_t refill_us = (uint64_t)((wide)(limit->burst - 1) * limit->period_us / limit->count);
-        uint64_t start_us = world.now_us = START_US, n = rounds(40000), max_step_us;
+        uint64_t start_us = world.now_us = START_US, n = rounds(20000), max_step_us;
         wide total = 0;
 
         /* The clock stays below 2^53. */
