@@ -2,6 +2,7 @@
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 
 static void digest(const EVP_MD *kind, struct slice data, unsigned char *ret_digest)
 {
@@ -33,6 +34,15 @@ void digest_sha256(struct slice data, uint8_t ret_digest[32])
 
     digest(EVP_sha256(), data, bytes);
     memcpy(ret_digest, bytes, 32);
+}
+
+void digest_hmac_sha256(struct slice key, struct slice data, uint8_t ret_digest[32])
+{
+    unsigned int size = 32;
+
+    CHECK(HMAC(EVP_sha256(), key.at != NULL ? key.at : "", (int)key.len,
+               (const unsigned char *)(data.at != NULL ? data.at : ""), data.len, ret_digest,
+               &size) != NULL);
 }
 
 void digest_short_hex(struct slice data, char ret_hex[33])

@@ -8,6 +8,8 @@
 
 void digest_sha1_hex(struct slice data, char ret_hex[41]);
 void digest_sha256(struct slice data, uint8_t ret_digest[32]);
+/* Keyed with key (RFC 2104). */
+void digest_hmac_sha256(struct slice key, struct slice data, uint8_t ret_digest[32]);
 /* The first 16 bytes of SHA-256 in hex: for names that must not collide. */
 void digest_short_hex(struct slice data, char ret_hex[33]);
 

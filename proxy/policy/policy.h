@@ -79,6 +79,87 @@ struct policy_limit {
 enum policy_decision { POLICY_DECISIONS(POLICY_DECISION_ENUM) POLICY_DECISION_COUNT };
 const char *policy_decision_name(enum policy_decision decision);
 
+/* How a lock is taken: alone, by readers together, or as the method says (GET and HEAD read). */
+enum policy_lock_mode { POLICY_LOCK_EXCLUSIVE, POLICY_LOCK_SHARED, POLICY_LOCK_BY_METHOD };
+/* A client that leaves while the service works: let the service finish, or break off and leave the
+ * lock to lapse. */
+enum policy_client_abort { POLICY_CLIENT_ABORT_FINISH, POLICY_CLIENT_ABORT_ABORT };
+/* A lease lost during the work: break off, or go on and say so. */
+enum policy_lost { POLICY_LOST_ABORT, POLICY_LOST_FINISH };
+enum policy_conflict { POLICY_CONFLICT_423, POLICY_CONFLICT_409, POLICY_CONFLICT_429 };
+enum policy_fencing { POLICY_FENCING_OFF, POLICY_FENCING_INJECT };
+/* What clients learn in Lock-Status. */
+enum policy_expose { POLICY_EXPOSE_NONE, POLICY_EXPOSE_STATUS, POLICY_EXPOSE_TOKEN };
+enum policy_fence_scope { POLICY_FENCE_LOCAL, POLICY_FENCE_SHARED };
+
+/* What became of a request at its lock. */
+#define POLICY_LOCK_OUTCOMES(X)                                                                    \
+    X(ACQUIRED, "acquired") X(WAITED, "waited") X(REENTERED, "reentered") X(CONFLICT, "conflict")  \
+        X(WAIT_TIMEOUT, "wait_timeout") X(QUEUE_FULL, "queue_full")                                \
+            X(DEADLOCK_AVOIDED, "deadlock_avoided") X(CLIENT_GONE, "client_gone")                  \
+                X(DRAINED, "drained") X(LIMITED, "limited") X(MISSING_KEY, "missing_key")          \
+                    X(SKIPPED, "skipped") X(STORE_DENIED, "store_denied") X(BYPASSED, "bypassed")  \
+                        X(SHADOW_CONFLICT, "shadow_conflict")
+#define POLICY_LOCK_OUTCOME_ENUM(id, name) POLICY_LOCK_##id,
+enum policy_lock_outcome { POLICY_LOCK_OUTCOMES(POLICY_LOCK_OUTCOME_ENUM) POLICY_LOCK_OUTCOME_COUNT };
+const char *policy_lock_outcome_name(enum policy_lock_outcome outcome);
+
+/* How a hold ended. */
+#define POLICY_LOCK_ENDS(X)                                                                        \
+    X(HELD, "held") X(UNTAKEN, "untaken") X(TAKEN, "taken") X(UNKNOWN, "unknown")                  \
+        X(LEFT, "left") X(MAX_HOLD, "max_hold")
+#define POLICY_LOCK_END_ENUM(id, name) POLICY_LOCK_END_##id,
+enum policy_lock_end { POLICY_LOCK_ENDS(POLICY_LOCK_END_ENUM) POLICY_LOCK_END_COUNT };
+
+#define POLICY_FENCE_OUTCOMES(X)                                                                   \
+    X(PASSED, "passed") X(UNFENCED, "unfenced") X(STALE, "stale") X(MISSING, "missing")            \
+        X(INVALID, "invalid") X(MISSING_KEY, "missing_key") X(STORE_DENIED, "store_denied")        \
+            X(BYPASSED, "bypassed")
+#define POLICY_FENCE_OUTCOME_ENUM(id, name) POLICY_FENCE_##id,
+enum policy_fence_outcome {
+    POLICY_FENCE_OUTCOMES(POLICY_FENCE_OUTCOME_ENUM) POLICY_FENCE_OUTCOME_COUNT
+};
+
+#define POLICY_MAX_LOCK_KEYS 8
+
+struct policy_lock {
+    const struct template *const *keys;
+    size_t key_count;
+    enum policy_lock_mode mode;
+    uint64_t permits; /* holders at a time, in exclusive mode */
+    uint64_t wait_ms; /* 0 = answer at once */
+    uint64_t queue_max;
+    uint64_t lease_ms;
+    uint64_t grant_ms;      /* of a hand-over that is not confirmed yet */
+    uint64_t max_hold_ms;   /* 0 = no limit */
+    uint64_t lock_delay_ms; /* how long a lapsed lock stays closed */
+    enum policy_conflict on_conflict;
+    enum policy_client_abort on_client_abort;
+    enum policy_lost on_lost;
+    enum policy_store_failure on_store_failure; /* allow or deny */
+    enum policy_missing on_missing_key;
+    bool is_shadow;
+    enum policy_fencing fencing;
+    enum policy_expose expose;
+    /* Metric slots (policy_bind_metrics). */
+    uint32_t outcome_slots[POLICY_LOCK_OUTCOME_COUNT];
+    uint32_t end_slots[POLICY_LOCK_END_COUNT];
+    uint32_t wait_slot, hold_slot, waiting_slot, held_slot;
+};
+
+struct policy_fence {
+    const struct template *key;
+    struct slice header; /* lower case */
+    bool is_required;
+    enum policy_fence_scope scope;
+    bool revokes;
+    enum policy_missing on_missing_key;
+    enum policy_store_failure on_store_failure; /* allow or deny */
+    /* Metric slots (policy_bind_metrics). */
+    uint32_t outcome_slots[POLICY_FENCE_OUTCOME_COUNT];
+    uint32_t revoked_slot;
+};
+
 struct policy_header_match {
     struct slice name;  /* lower case */
     struct slice value; /* exact; at == NULL: must be present */
@@ -101,6 +182,8 @@ struct policy_route {
     const struct policy_limit *const *limits;
     size_t limit_count;
     enum policy_headers ratelimit_headers;
+    const struct policy_lock *lock;   /* NULL: none */
+    const struct policy_fence *fence; /* NULL: none */
     /* Metric slots (policy_bind_metrics). */
     uint32_t request_slots[6]; /* [0] 1xx or none, then 1xx..5xx by status / 100 */
     uint32_t duration_slot, admission_slot;
@@ -136,6 +219,9 @@ struct policy_settings {
     enum log_level log_level;
     enum policy_headers ratelimit_headers;
     enum policy_no_route on_no_route;
+    /* lock_context: */
+    const char *lock_context_secret; /* NULL: no Lock-Context is made or believed */
+    uint64_t lock_context_max_depth;
     uint64_t drain_timeout_ms;
     uint64_t max_connections; /* per process */
     /* timeouts: */
