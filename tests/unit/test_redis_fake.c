@@ -232,7 +232,8 @@ static void on_caught_up(void *owner)
     UNUSED(owner);
 }
 
-static const struct redis_conn_events events = {on_ready, on_lost, on_done, on_caught_up};
+static const struct redis_conn_events events = {
+    .on_ready = on_ready, .on_lost = on_lost, .on_done = on_done, .on_caught_up = on_caught_up};
 
 static bool is_done(void *context)
 {
