@@ -104,7 +104,7 @@ install: all  ## install to $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/lockkeeper/policies
 	install -m 755 $(B)/lockkeeper $(DESTDIR)$(PREFIX)/bin/lockkeeper
 	install -m 644 README.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/lockkeeper
-	install -m 644 $(wildcard policies/*) $(DESTDIR)$(PREFIX)/share/doc/lockkeeper/policies
+	cp -R policies/. $(DESTDIR)$(PREFIX)/share/doc/lockkeeper/policies
 
 # ---- testing it -------------------------------------------------------------------------------
 
