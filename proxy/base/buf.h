@@ -27,7 +27,9 @@ static inline size_t buf_len(const struct buf *buf)
 
 static inline struct slice buf_slice(const struct buf *buf)
 {
-    return slice_from(buf->data + buf->start, buf->end - buf->start);
+    /* An empty buffer may have no memory, and nothing may be added to a null pointer. */
+    return buf->data != NULL ? slice_from(buf->data + buf->start, buf->end - buf->start)
+                             : slice_from("", 0);
 }
 
 /* Room for size more bytes at the end, or NULL when that would pass the ceiling.

@@ -57,6 +57,7 @@ struct request {
     uint64_t sent_at_us, upstream_us;
     struct peer peer;
     struct relay relay;
+    const struct jwt_claims *jwt_claims; /* of the request's token, once a key has asked for it */
     struct facts facts;
 };
 
@@ -300,6 +301,8 @@ static enum step_next step_match(struct request *r)
     facts->path_param_count = 0;
     facts->header = find_header;
     facts->request = head;
+    facts->now_s = r->policy->jwt != NULL ? loop_wall_clock_us() / 1000000 : 0;
+    facts->jwt_seen = &r->jwt_claims;
     if (!router_normalise_path(r->arena, head->path, &facts->path)) {
         refuse_with(r, 400, "malformed-path", VERDICT_EXECUTED_NO,
                     "the path cannot be understood in only one way");
