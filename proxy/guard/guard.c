@@ -6,8 +6,9 @@
 
 #define GUARD_TAG 0x64727547u /* "Gurd" */
 
-/* A guard's life.  ASKING is bounded by the store's deadline for a call.  A lock is admitted together
- * with the limits, in ASKING; idempotency's claim follows it; guard_end settles in reverse. */
+/* A guard's life.  ASKING is bounded by the store's deadline for a call.  A lock is admitted
+ * together with the limits, in ASKING; idempotency's claim follows it; guard_end settles in
+ * reverse. */
 #define GUARD_STATES(X) X(NEW) X(ASKING) X(DECIDED)
 #define GUARD_STATE_ENUM(id) GUARD_##id,
 enum guard_state { GUARD_STATES(GUARD_STATE_ENUM) GUARD_STATE_COUNT };

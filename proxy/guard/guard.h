@@ -43,8 +43,8 @@ struct guard_outcome {
     bool service_finished; /* the service's answer ended, so it is no longer at work */
 };
 
-/* The request is over (or its client left while it waited): settle, release, forget.  *guard becomes
- * NULL; legal with *guard == NULL. */
+/* The request is over (or its client left while it waited): settle, release, forget.  *guard
+ * becomes NULL; legal with *guard == NULL. */
 void guard_end(struct guard **guard, const struct guard_outcome *outcome);
 
 #endif

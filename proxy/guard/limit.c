@@ -8,7 +8,7 @@
 #define ARGS_PER_LIMIT 8
 #define US_PER_SECOND 1000000u
 #define QUOTA_EXCEEDED_TYPE "https://iana.org/assignments/http-problem-types#quota-exceeded"
-#define REDUCED_CAPACITY_TYPE \
+#define REDUCED_CAPACITY_TYPE                                                                      \
     "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
 
 /* ---- questions ---- */
@@ -136,9 +136,10 @@ static void put_limit_args(const struct limit_question *question, unsigned divid
     args[7] = offset_arg(limit, out);
 }
 
-size_t limit_script_args(const struct limit_question *questions, size_t count, uint64_t request_count,
-                         struct slice request_id, unsigned divide_by, struct arena *arena,
-                         struct slice **ret_keys, struct slice **ret_args, size_t *ret_key_count)
+size_t limit_script_args(const struct limit_question *questions, size_t count,
+                         uint64_t request_count, struct slice request_id, unsigned divide_by,
+                         struct arena *arena, struct slice **ret_keys, struct slice **ret_args,
+                         size_t *ret_key_count)
 {
     size_t arg_count = 2 + count * ARGS_PER_LIMIT;
     struct slice *keys = arena_alloc(arena, count * sizeof(*keys));
@@ -241,8 +242,9 @@ static void refuse_missing(struct limit_check *check, const struct limit_questio
                                        SLICE_ARGS(question->missing));
     } else {
         verdict->reason = "invalid-cost";
-        verdict->detail = arena_printf(check->arena, "%.*s is not a whole number from 0 to %" PRIu64,
-                                       SLICE_ARGS(question->missing), LIMIT_MAX_COST);
+        verdict->detail =
+            arena_printf(check->arena, "%.*s is not a whole number from 0 to %" PRIu64,
+                         SLICE_ARGS(question->missing), LIMIT_MAX_COST);
     }
     if (verdict->violated_count < VERDICT_MAX_VIOLATED)
         verdict->violated[verdict->violated_count++] = question->limit->name;
@@ -251,7 +253,8 @@ static void refuse_missing(struct limit_check *check, const struct limit_questio
 enum limit_use { LIMIT_ASK, LIMIT_LEAVE_OUT, LIMIT_REFUSE };
 
 /* What becomes of a limit whose key or cost the request does not give. */
-static enum limit_use use_incomplete(struct limit_check *check, const struct limit_question *question)
+static enum limit_use use_incomplete(struct limit_check *check,
+                                     const struct limit_question *question)
 {
     const struct policy_limit *limit = question->limit;
 
@@ -304,7 +307,8 @@ static uint64_t mix(uint64_t hash, uint64_t word)
     return hash ^ hash >> 32;
 }
 
-/* Keys that meet on purpose only cost their sender the shared call, so the hash need not be keyed. */
+/* Keys that meet on purpose only cost their sender the shared call, so the hash need not be keyed.
+ */
 uint64_t limit_check_hash(const struct limit_check *check)
 {
     uint64_t hash = check->question_count;
@@ -360,7 +364,8 @@ struct limit_engine {
     bool is_local;
 };
 
-static const struct limit_engine the_store = {POLICY_DECISION_ALLOWED, POLICY_DECISION_LIMITED, false};
+static const struct limit_engine the_store = {POLICY_DECISION_ALLOWED, POLICY_DECISION_LIMITED,
+                                              false};
 static const struct limit_engine the_local = {POLICY_DECISION_LOCAL_ALLOWED,
                                               POLICY_DECISION_LOCAL_LIMITED, true};
 
@@ -441,7 +446,8 @@ static void judge_answer(struct limit_check *check, const struct limit_question 
         ret_quota->window_s = seconds_up((uint64_t)answer->retry_after_us);
 }
 
-void limit_check_judge(struct limit_check *check, const struct limit_grant *grant, uint64_t position)
+void limit_check_judge(struct limit_check *check, const struct limit_grant *grant,
+                       uint64_t position)
 {
     struct quota quotas[POLICY_MAX_LIMITS_PER_ROUTE];
     struct limit_place place = place_in(grant, position);

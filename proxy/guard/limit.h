@@ -2,8 +2,9 @@
  * costs and script arguments out, a verdict in.  The script decides; here nothing is decided twice.
  * Internal to guard/, but for explain, which shows the questions.
  *
- * Keys: PREFIX:ROUTE/LIMIT:{VALUE}, with {-} for a limit without key.  Requests that lack a variable
- * share PREFIX:ROUTE/LIMIT:{-}shared, which no rendered value can equal: those keys end in "}". */
+ * Keys: PREFIX:ROUTE/LIMIT:{VALUE}, with {-} for a limit without key.  Requests that lack a
+ * variable share PREFIX:ROUTE/LIMIT:{-}shared, which no rendered value can equal: those keys end in
+ * "}". */
 #ifndef GUARD_LIMIT_H
 #define GUARD_LIMIT_H
 
@@ -34,16 +35,17 @@ void limit_question(const struct policy *policy, const struct policy_limit *limi
 
 /* The script's arguments for these questions (lua/README.md), in arena.  divide_by: local fallback
  * asks for this process's share of each limit (at least 1).  Gives the number of arguments. */
-size_t limit_script_args(const struct limit_question *questions, size_t count, uint64_t request_count,
-                         struct slice request_id, unsigned divide_by, struct arena *arena,
-                         struct slice **ret_keys, struct slice **ret_args, size_t *ret_key_count);
+size_t limit_script_args(const struct limit_question *questions, size_t count,
+                         uint64_t request_count, struct slice request_id, unsigned divide_by,
+                         struct arena *arena, struct slice **ret_keys, struct slice **ret_args,
+                         size_t *ret_key_count);
 
 /* The script's answer for one limit. */
 struct limit_answer {
-    /* Enforced: 0 when this limit stopped the first request that was not granted, else 1.  In shadow
-     * mode: how many of the requests it would have let pass. */
+    /* Enforced: 0 when this limit stopped the first request that was not granted, else 1.  In
+     * shadow mode: how many of the requests it would have let pass. */
     uint64_t allowed;
-    uint64_t remaining; /* after the last request granted */
+    uint64_t remaining;     /* after the last request granted */
     int64_t retry_after_us; /* -1: never */
     uint64_t reset_us;
 };
@@ -64,10 +66,10 @@ struct limit_check {
     struct arena *arena;
     struct metrics_shard *shard;
     const struct log_context *log;
-    struct verdict *verdict;            /* being made */
-    struct limit_question *questions;   /* for the store, in the order of the route's limits */
+    struct verdict *verdict;          /* being made */
+    struct limit_question *questions; /* for the store, in the order of the route's limits */
     size_t question_count;
-    int sharpest;                       /* enum policy_decision noted in the verdict, or -1 */
+    int sharpest; /* enum policy_decision noted in the verdict, or -1 */
 };
 
 /* Renders the questions.  False: the request is refused without asking (the verdict is complete).
@@ -79,12 +81,13 @@ bool limit_check_equal(const struct limit_check *a, const struct limit_check *b)
 uint64_t limit_check_hash(const struct limit_check *check);
 
 /* The verdict for the request at position (from 0) among those the call was made for. */
-void limit_check_judge(struct limit_check *check, const struct limit_grant *grant, uint64_t position);
+void limit_check_judge(struct limit_check *check, const struct limit_grant *grant,
+                       uint64_t position);
 
 /* The store did not decide.  True when some limit wants the local engine to, and none that is
  * enforced denies anyway; ret_questions (room for question_count) gets those limits. */
-MUST_USE bool limit_check_local(const struct limit_check *check, struct limit_question *ret_questions,
-                                size_t *ret_count);
+MUST_USE bool limit_check_local(const struct limit_check *check,
+                                struct limit_question *ret_questions, size_t *ret_count);
 /* The verdict by each limit's on_store_failure.  local: the answers for limit_check_local's
  * questions, or NULL when there were none or the local engine failed too. */
 void limit_check_judge_failure(struct limit_check *check, const struct limit_grant *local,

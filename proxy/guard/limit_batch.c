@@ -9,8 +9,8 @@
 
 /* A batch holds at most so many requests: what a script call may take is bounded. */
 #define BATCH_MAX_TICKETS 256u
-/* Open batches are found by a small table without chains; two keys that meet in one place only share
- * fewer calls. */
+/* Open batches are found by a small table without chains; two keys that meet in one place only
+ * share fewer calls. */
 #define OPEN_SLOTS 256u
 #define MAX_FREE_BATCHES 256u
 
@@ -94,7 +94,8 @@ static void log_failure(struct limit_batcher *batcher, const struct limit_check 
                  LOG_STR("route", check->route->name));
     else
         log_debug(batcher->log, "the store did not decide limits",
-                  LOG_STR("route", check->route->name), LOG_STR("result", store_result_name(result)));
+                  LOG_STR("route", check->route->name),
+                  LOG_STR("result", store_result_name(result)));
 }
 
 /* ---- batches ---- */
@@ -152,7 +153,8 @@ static uint64_t number_tickets(struct limit_batch *batch)
 }
 
 /* Each callback may end its request and others, so the tickets are taken one by one. */
-static void batch_deliver(struct limit_batch *batch, const struct limit_grant *grant, bool is_decided)
+static void batch_deliver(struct limit_batch *batch, const struct limit_grant *grant,
+                          bool is_decided)
 {
     struct list_node *node;
 
@@ -246,7 +248,8 @@ static void ask_now(struct limit_batcher *batcher, struct limit_ticket *ticket)
     limit_check_judge_failure(check, NULL, 0);
 }
 
-static struct limit_batch *find_batch(struct limit_batcher *batcher, const struct limit_check *check)
+static struct limit_batch *find_batch(struct limit_batcher *batcher,
+                                      const struct limit_check *check)
 {
     uint64_t hash = limit_check_hash(check);
     struct limit_batch *batch = batcher->slots[hash % OPEN_SLOTS];
@@ -294,7 +297,8 @@ void limit_batch_leave(struct limit_ticket *ticket)
 struct limit_batcher *limit_batcher_open(struct loop *loop, struct store *store,
                                          const struct log_context *log)
 {
-    static const char letters[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_";
+    static const char letters[] =
+        "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_";
     struct limit_batcher *batcher = mem_calloc(1, sizeof(*batcher));
     uint8_t bytes[15];
 

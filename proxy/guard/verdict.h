@@ -27,10 +27,10 @@ struct verdict_field {
 /* Slices live in the request's arena, or are static. */
 struct verdict {
     enum verdict_kind kind;
-    unsigned status;    /* refusals: 429, 503, ... */
-    const char *reason; /* "quota-exceeded", "store-unavailable", ...; static */
-    const char *type;   /* problem type URI; static */
-    const char *title;  /* static */
+    unsigned status;     /* refusals: 429, 503, ... */
+    const char *reason;  /* "quota-exceeded", "store-unavailable", ...; static */
+    const char *type;    /* problem type URI; static */
+    const char *title;   /* static */
     struct slice detail; /* a sentence for people, or at == NULL */
     enum verdict_executed executed;
     bool has_retry_after;
@@ -41,9 +41,10 @@ struct verdict {
     const char *violated[VERDICT_MAX_VIOLATED]; /* names of limits that denied */
     size_t violated_count;
     /* For the access log. */
-    const char *decision; /* "allowed", "limited", "error_allowed", ... the sharpest of the limits */
-    const char *limit;    /* the limit that decided, or NULL (all allowed it) */
-    uint64_t store_us;    /* time spent waiting for the store */
+    const char
+        *decision;     /* "allowed", "limited", "error_allowed", ... the sharpest of the limits */
+    const char *limit; /* the limit that decided, or NULL (all allowed it) */
+    uint64_t store_us; /* time spent waiting for the store */
 };
 
 #endif

@@ -5,8 +5,8 @@
 
 #include "guard/digits.h"
 
-/* Bytes one text may take in the line.  There are 11 of them; the names and numbers around them take
- * less than FIXED_MAX_BYTES. */
+/* Bytes one text may take in the line.  There are 11 of them; the names and numbers around them
+ * take less than FIXED_MAX_BYTES. */
 #define VALUE_MAX_BYTES 1024
 #define FIXED_MAX_BYTES 768
 _Static_assert(11 * VALUE_MAX_BYTES + FIXED_MAX_BYTES <= ACCESS_LOG_LINE_BYTES, "a line fits");

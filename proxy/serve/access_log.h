@@ -12,9 +12,9 @@
 #define ACCESS_LOG_NONE UINT64_MAX
 
 struct access_log_entry {
-    uint64_t wall_us; /* when the request ended */
+    uint64_t wall_us;          /* when the request ended */
     struct slice method, path; /* the path as sent, without its query */
-    unsigned status;     /* of the answer; 0 = none was given */
+    unsigned status;           /* of the answer; 0 = none was given */
     const char *route;
     const char *decision, *limit; /* may be NULL */
     const char *reason;           /* why Lockkeeper answered itself or gave up, or NULL */
@@ -23,7 +23,7 @@ struct access_log_entry {
     uint64_t store_us;    /* waiting for the store, or ACCESS_LOG_NONE */
     uint64_t received_bytes, sent_bytes;
     struct slice client_ip, request_id, trace_id, user_agent; /* at == NULL: left out */
-    struct slice upstream; /* address, or empty */
+    struct slice upstream;                                    /* address, or empty */
 };
 
 /* The date text of the last second seen; one per worker; zero is its fresh state. */

@@ -118,7 +118,8 @@ void forward_response(const struct http_response *head, const struct verdict *ve
     *ret = *head;
     copy_fields(&head->fields, BIT(X_REQUEST_ID), arena, &ret->fields);
     for (size_t i = 0; i < verdict->field_count; i++)
-        add_field(&ret->fields, HTTP_FIELD_OTHER, verdict->fields[i].name, verdict->fields[i].value);
+        add_field(&ret->fields, HTTP_FIELD_OTHER, verdict->fields[i].name,
+                  verdict->fields[i].value);
     add_field(&ret->fields, HTTP_FIELD_X_REQUEST_ID, SLICE("X-Request-Id"), request_id);
     add_field(&ret->fields, HTTP_FIELD_VIA, SLICE("Via"), via(head->minor));
 }

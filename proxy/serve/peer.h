@@ -14,7 +14,8 @@ struct peer {
     struct slice client_address; /* in full, for the access log */
 };
 
-/* Costs next to nothing unless there are trusted proxies.  address must live as long as the peer. */
+/* Costs next to nothing unless there are trusted proxies.  address must live as long as the peer.
+ */
 void peer_find(const struct policy_settings *settings, const char *address, struct peer *ret);
 /* The client, once somebody wants to know.  Memory from arena. */
 void peer_find_client(struct peer *peer, const struct policy_settings *settings,

@@ -69,7 +69,7 @@ static void add_field(struct http_fields *fields, enum http_field_id id, struct 
 }
 
 void problem_json_write(const struct verdict *verdict, struct slice request_id, struct arena *arena,
-                   struct http_response *ret_head, struct slice *ret_body)
+                        struct http_response *ret_head, struct slice *ret_body)
 {
     struct http_fields *fields = &ret_head->fields;
 
@@ -79,7 +79,8 @@ void problem_json_write(const struct verdict *verdict, struct slice request_id, 
                                        .content_length = ret_body->len,
                                        .body = HTTP_BODY_LENGTH,
                                        .minor = 1};
-    fields->items = arena_alloc(arena, (OWN_FIELDS + verdict->field_count) * sizeof(*fields->items));
+    fields->items =
+        arena_alloc(arena, (OWN_FIELDS + verdict->field_count) * sizeof(*fields->items));
     add_field(fields, HTTP_FIELD_OTHER, SLICE("Content-Type"), SLICE("application/problem+json"));
     add_field(fields, HTTP_FIELD_OTHER, SLICE("Cache-Control"), SLICE("no-store"));
     if (verdict->has_retry_after)

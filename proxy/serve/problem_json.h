@@ -8,6 +8,6 @@
 
 /* Head and body in arena.  Never to be stored by a cache. */
 void problem_json_write(const struct verdict *verdict, struct slice request_id, struct arena *arena,
-                   struct http_response *ret_head, struct slice *ret_body);
+                        struct http_response *ret_head, struct slice *ret_body);
 
 #endif

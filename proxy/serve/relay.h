@@ -16,11 +16,11 @@
 /* The client's body.  Bounded by the connection's body timeout while it flows, by the pool's
  * deadlines while it is held, by RELAY_CONTINUE_MS while it is asked for. */
 #define RELAY_UPLOADS(X)                                                                           \
-    X(NONE)    /* there is none, or nobody wants it any more */                                    \
-    X(HELD)    /* until the service's connection has the head */                                   \
-    X(ASKED)   /* the service has been asked whether it wants it */                                \
+    X(NONE)  /* there is none, or nobody wants it any more */                                      \
+    X(HELD)  /* until the service's connection has the head */                                     \
+    X(ASKED) /* the service has been asked whether it wants it */                                  \
     X(FLOWING)                                                                                     \
-    X(DONE)    /* all of it went to the service */
+    X(DONE) /* all of it went to the service */
 
 #define RELAY_UPLOAD_ENUM(id) RELAY_##id,
 enum relay_upload { RELAY_UPLOADS(RELAY_UPLOAD_ENUM) RELAY_UPLOAD_COUNT };

@@ -229,7 +229,8 @@ static void count_request(struct request *r, uint64_t duration_us)
 {
     struct metrics_shard *shard = r->env->shard;
 
-    metrics_add(shard, r->route->request_slots[r->status >= 100 && r->status < 600 ? r->status / 100 : 0],
+    metrics_add(shard,
+                r->route->request_slots[r->status >= 100 && r->status < 600 ? r->status / 100 : 0],
                 1);
     metrics_observe_us(shard, r->route->duration_slot, duration_us);
     if (r->refusal != NULL)
@@ -243,8 +244,8 @@ static void log_request(struct request *r, uint64_t duration_us)
 
     if (!is_logged(r))
         return;
-    if (r->policy->settings.access_log == POLICY_LOG_ERRORS && r->status >= 100 && r->status < 400 &&
-        r->reason == NULL)
+    if (r->policy->settings.access_log == POLICY_LOG_ERRORS && r->status >= 100 &&
+        r->status < 400 && r->reason == NULL)
         return;
     peer_find_client(&r->peer, &r->policy->settings, &r->head->fields, r->arena);
     entry = (struct access_log_entry){
@@ -270,8 +271,8 @@ static void log_request(struct request *r, uint64_t duration_us)
     access_log_write(r->env->access_log, &r->env->clock, &entry);
 }
 
-/* Everything but the connection, which comes after: guards are settled before the client can see the
- * last byte. */
+/* Everything but the connection, which comes after: guards are settled before the client can see
+ * the last byte. */
 static void settle(struct request *r)
 {
     uint64_t duration_us = loop_clock_us() - http_conn_request_at_us(r->conn);
@@ -365,8 +366,7 @@ static enum step_next step_send(struct request *r)
     if (is_logged(r))
         r->sent_at_us = loop_clock_us();
     r->at = AT_relay;
-    relay_begin(&r->relay,
-                upstream_begin(r->env->upstream, head, r->arena, &service_events, r));
+    relay_begin(&r->relay, upstream_begin(r->env->upstream, head, r->arena, &service_events, r));
     return STEP_NEXT;
 }
 

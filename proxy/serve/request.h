@@ -30,8 +30,8 @@ struct request_refusal_slot {
     uint32_t slot;
 };
 
-/* A worker's surroundings, filled by app/worker.  Everything outlives all requests but policy, which
- * a reload may replace between requests (each request holds a reference to its own). */
+/* A worker's surroundings, filled by app/worker.  Everything outlives all requests but policy,
+ * which a reload may replace between requests (each request holds a reference to its own). */
 struct serve_env {
     struct loop *loop;
     struct policy *policy;

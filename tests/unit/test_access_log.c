@@ -89,8 +89,9 @@ static void test_values_from_outside(void **state)
     struct access_log_entry entry = full;
     struct access_log_clock clock = {0};
     char line[ACCESS_LOG_LINE_BYTES];
-    struct slice *const values[] = {&entry.method, &entry.path, &entry.client_ip, &entry.request_id,
-                                    &entry.trace_id, &entry.user_agent, &entry.upstream};
+    struct slice *const values[] = {&entry.method,     &entry.path,     &entry.client_ip,
+                                    &entry.request_id, &entry.trace_id, &entry.user_agent,
+                                    &entry.upstream};
     json_error_t error;
     json_t *read;
     size_t len;
@@ -137,10 +138,8 @@ static void test_writing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_field),
-        cmocka_unit_test(test_what_is_not_known_is_left_out),
-        cmocka_unit_test(test_the_clock),
-        cmocka_unit_test(test_values_from_outside),
+        cmocka_unit_test(test_every_field), cmocka_unit_test(test_what_is_not_known_is_left_out),
+        cmocka_unit_test(test_the_clock),   cmocka_unit_test(test_values_from_outside),
         cmocka_unit_test(test_writing),
     };
 

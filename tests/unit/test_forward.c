@@ -66,9 +66,12 @@ static const struct request_case request_cases[] = {
      "Host: a\nX-Forwarded-For: 10.0.0.1\nX-Forwarded-Proto: https\nX-Forwarded-Host: a\n"
      "X-Request-Id: id\nVia: 1.1 lockkeeper\n"},
     {"GET / HTTP/1.1\r\nHost: a\r\n" SPOOFED "\r\n",
-     {.peer_address = SLICE_INIT("10.0.0.1"), .request_id = SLICE_INIT("id"), .is_peer_trusted = true},
+     {.peer_address = SLICE_INIT("10.0.0.1"),
+      .request_id = SLICE_INIT("id"),
+      .is_peer_trusted = true},
      "Host: a\nx-forwarded-proto: https\nX-Forwarded-Host: bank\nForwarded: for=1.1.1.1\n"
-     "X-Forwarded-For: 1.1.1.1, 2.2.2.2, 3.3.3.3, 10.0.0.1\nX-Request-Id: id\nVia: 1.1 lockkeeper\n"},
+     "X-Forwarded-For: 1.1.1.1, 2.2.2.2, 3.3.3.3, 10.0.0.1\nX-Request-Id: id\nVia: 1.1 "
+     "lockkeeper\n"},
     /* A trusted peer on a unix socket has no address to add. */
     {"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.1.1.1\r\n\r\n",
      {.request_id = SLICE_INIT("id"), .is_peer_trusted = true},
@@ -86,7 +89,9 @@ static const struct request_case request_cases[] = {
      "X-Request-Id: id\nVia: 1.1 lockkeeper\n"},
     /* HTTP/1.0 without Host, and an expectation without a body. */
     {"GET / HTTP/1.0\r\n\r\n",
-     {.peer_address = SLICE_INIT("::1"), .request_id = SLICE_INIT("id"), .upstream_host = SLICE_INIT("svc")},
+     {.peer_address = SLICE_INIT("::1"),
+      .request_id = SLICE_INIT("id"),
+      .upstream_host = SLICE_INIT("svc")},
      "Host: svc\nX-Forwarded-For: ::1\nX-Forwarded-Proto: http\nX-Request-Id: id\n"
      "Via: 1.0 lockkeeper\n"},
     {"GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n",
@@ -132,9 +137,10 @@ static void test_responses(void **state)
 
     UNUSED(state);
     arena_init(&arena, NULL);
-    head = response_of(&arena, "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nConnection: X-Hop\r\n"
-                               "X-Hop: 1\r\nRateLimit: \"own\";r=5\r\nx-request-id: other\r\n"
-                               "Lock-Status: held\r\n\r\n");
+    head =
+        response_of(&arena, "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nConnection: X-Hop\r\n"
+                            "X-Hop: 1\r\nRateLimit: \"own\";r=5\r\nx-request-id: other\r\n"
+                            "Lock-Status: held\r\n\r\n");
     forward_response(&head, &verdict, SLICE("id"), &arena, &forwarded);
     assert_fields(&forwarded.fields,
                   "Content-Type: text/plain\nRateLimit: \"own\";r=5\nLock-Status: held\n"

@@ -105,7 +105,8 @@ static const struct policy_route *route_of(const struct fixture *f, const char *
 /* Asks and ends; the verdict stays in the arena. */
 static const struct verdict *ask(struct fixture *f, const char *route)
 {
-    const struct guard_outcome outcome = {.status = 200, .forwarded = true, .service_finished = true};
+    const struct guard_outcome outcome = {
+        .status = 200, .forwarded = true, .service_finished = true};
     struct facts facts = {.method = SLICE("GET"), .header = find_header};
     struct guard_request request = {.policy = f->policy,
                                     .route = route_of(f, route),
@@ -150,7 +151,8 @@ static void test_all_or_nothing(void **state)
         /* One of two comes back in half an hour. */
         assert_in_range(verdict->retry_after_s, 1790, 1800);
         assert_int_equal(verdict->field_count, 2);
-        assert_slice_equal(verdict->fields[0].value, SLICE("\"wide\";q=100;w=3600, \"narrow\";q=2;w=3600"));
+        assert_slice_equal(verdict->fields[0].value,
+                           SLICE("\"wide\";q=100;w=3600, \"narrow\";q=2;w=3600"));
         /* The refused requests have not been charged. */
         assert_true(slice_starts_with(verdict->fields[1].value, SLICE("\"wide\";r=98;t=")));
     }

@@ -28,8 +28,9 @@ static struct slice find_header(const void *request, struct slice name)
     return SLICE_NONE;
 }
 
-static const char *const header_pairs[] = {"x-user", "7", "x-cost", "3", "x-bad", "3.5", "x-dash", "-",
-                                           "x-huge", "2147483649", "x-most", "2147483648", NULL};
+static const char *const header_pairs[] = {"x-user", "7",          "x-cost", "3",      "x-bad",
+                                           "3.5",    "x-dash",     "-",      "x-huge", "2147483649",
+                                           "x-most", "2147483648", NULL};
 
 static const struct policy_limit plain = {.name = "plain",
                                           .algorithm = POLICY_TOKEN_BUCKET,
@@ -45,7 +46,8 @@ static int set_up(void **state)
     f->metrics = metrics_open(1);
     f->policy.settings.store_key_prefix = "lk";
     f->route = (struct policy_route){.name = "shop", .limits = f->limit_list};
-    f->facts = (struct facts){.method = SLICE("GET"), .header = find_header, .request = header_pairs};
+    f->facts =
+        (struct facts){.method = SLICE("GET"), .header = find_header, .request = header_pairs};
     f->check = (struct limit_check){.route = &f->route,
                                     .arena = &f->arena,
                                     .shard = metrics_shard(f->metrics, 1),
@@ -156,21 +158,45 @@ struct args_case {
 
 static const struct args_case args_cases[] = {
     {{.algorithm = POLICY_TOKEN_BUCKET, .rate = {10, 60 * SECOND, POLICY_PERIOD_US}, .burst = 20},
-     1, 1, "t e 1 10 60000000 20 - 0"},
+     1,
+     1,
+     "t e 1 10 60000000 20 - 0"},
     {{.algorithm = POLICY_TOKEN_BUCKET, .rate = {10, 60 * SECOND, POLICY_PERIOD_US}, .burst = 1},
-     5, 3, "t e 5 3 60000000 1 - 0"},
-    {{.algorithm = POLICY_SLIDING_WINDOW, .rate = {7, SECOND, POLICY_PERIOD_US}, .mode = POLICY_SHADOW},
-     0, 10, "w s 0 1 1000000 0 - 0"},
-    {{.algorithm = POLICY_SLIDING_LOG, .rate = {UINT64_C(1) << 31, SECOND, POLICY_PERIOD_US},
-      .utc_offset_us = 5}, UINT64_C(1) << 31, 1, "l e 2147483648 2147483648 1000000 0 - 0"},
-    {{.algorithm = POLICY_FIXED_WINDOW, .rate = {9, 31 * 86400 * SECOND, POLICY_PERIOD_MONTH},
-      .align = POLICY_ALIGN_CALENDAR, .utc_offset_us = -3600 * (int64_t)SECOND},
-     1, 1, "f e 1 9 month 0 c -3600000000"},
-    {{.algorithm = POLICY_FIXED_WINDOW, .rate = {9, 366 * 86400 * SECOND, POLICY_PERIOD_YEAR},
-      .align = POLICY_ALIGN_CALENDAR, .utc_offset_us = 3600 * (int64_t)SECOND},
-     1, 0, "f e 1 9 year 0 c 3600000000"},
-    {{.algorithm = POLICY_FIXED_WINDOW, .rate = {9, SECOND, POLICY_PERIOD_US},
-      .align = POLICY_ALIGN_FIRST_HIT}, 1, 1, "f e 1 9 1000000 0 h 0"},
+     5,
+     3,
+     "t e 5 3 60000000 1 - 0"},
+    {{.algorithm = POLICY_SLIDING_WINDOW,
+      .rate = {7, SECOND, POLICY_PERIOD_US},
+      .mode = POLICY_SHADOW},
+     0,
+     10,
+     "w s 0 1 1000000 0 - 0"},
+    {{.algorithm = POLICY_SLIDING_LOG,
+      .rate = {UINT64_C(1) << 31, SECOND, POLICY_PERIOD_US},
+      .utc_offset_us = 5},
+     UINT64_C(1) << 31,
+     1,
+     "l e 2147483648 2147483648 1000000 0 - 0"},
+    {{.algorithm = POLICY_FIXED_WINDOW,
+      .rate = {9, 31 * 86400 * SECOND, POLICY_PERIOD_MONTH},
+      .align = POLICY_ALIGN_CALENDAR,
+      .utc_offset_us = -3600 * (int64_t)SECOND},
+     1,
+     1,
+     "f e 1 9 month 0 c -3600000000"},
+    {{.algorithm = POLICY_FIXED_WINDOW,
+      .rate = {9, 366 * 86400 * SECOND, POLICY_PERIOD_YEAR},
+      .align = POLICY_ALIGN_CALENDAR,
+      .utc_offset_us = 3600 * (int64_t)SECOND},
+     1,
+     0,
+     "f e 1 9 year 0 c 3600000000"},
+    {{.algorithm = POLICY_FIXED_WINDOW,
+      .rate = {9, SECOND, POLICY_PERIOD_US},
+      .align = POLICY_ALIGN_FIRST_HIT},
+     1,
+     1,
+     "f e 1 9 1000000 0 h 0"},
 };
 
 static void test_script_args(void **state)
@@ -184,8 +210,8 @@ static void test_script_args(void **state)
         const struct args_case *c = &args_cases[i];
         char text[200] = "";
 
-        questions[i] = (struct limit_question){
-            .limit = &c->limit, .store_key = SLICE("key"), .cost = c->cost};
+        questions[i] =
+            (struct limit_question){.limit = &c->limit, .store_key = SLICE("key"), .cost = c->cost};
         arg_count = limit_script_args(&questions[i], 1, 12, SLICE("id"), c->divide_by, &f->arena,
                                       &keys, &args, &key_count);
         assert_int_equal(arg_count, 10);
@@ -434,8 +460,10 @@ static const struct failure_case failure_cases[] = {
     {POLICY_FAIL_DENY, POLICY_FAIL_LOCAL, POLICY_ENFORCE, true, false, false, 503, "error_denied"},
     {POLICY_FAIL_DENY, POLICY_FAIL_ALLOW, POLICY_SHADOW, false, false, false, 0, "error_allowed"},
     {POLICY_FAIL_ALLOW, POLICY_FAIL_LOCAL, POLICY_ENFORCE, true, false, true, 0, "error_allowed"},
-    {POLICY_FAIL_ALLOW, POLICY_FAIL_LOCAL, POLICY_ENFORCE, false, false, true, 429, "local_limited"},
-    {POLICY_FAIL_LOCAL, POLICY_FAIL_ALLOW, POLICY_ENFORCE, false, false, true, 429, "local_limited"},
+    {POLICY_FAIL_ALLOW, POLICY_FAIL_LOCAL, POLICY_ENFORCE, false, false, true, 429,
+     "local_limited"},
+    {POLICY_FAIL_LOCAL, POLICY_FAIL_ALLOW, POLICY_ENFORCE, false, false, true, 429,
+     "local_limited"},
     {POLICY_FAIL_LOCAL, POLICY_FAIL_ALLOW, POLICY_ENFORCE, false, true, true, 0, "error_allowed"},
 };
 
@@ -447,7 +475,8 @@ static void test_store_failures(void **state)
     for (size_t i = 0; i < COUNT_OF(failure_cases); i++) {
         const struct failure_case *c = &failure_cases[i];
         struct limit_question questions[2];
-        struct limit_grant local = {.granted = c->local_grants, .answer_count = 1,
+        struct limit_grant local = {.granted = c->local_grants,
+                                    .answer_count = 1,
                                     .answers = {{c->local_grants, 2, 1500000, 1}}};
         size_t count = 0;
 

@@ -215,7 +215,7 @@ static void assert_verdicts(const struct fixture *f, const char *expected)
 {
     for (size_t i = 0; i < f->request_count; i++) {
         const struct request *request = &f->requests[i];
-        char got = request->decided_count == 0           ? '?'
+        char got = request->decided_count == 0              ? '?'
                    : request->verdict.kind == VERDICT_ALLOW ? 'a'
                                                             : 'r';
 
@@ -266,7 +266,8 @@ static void test_a_call_is_bounded(void **state)
     tick(f);
     assert_int_equal(fake.call_count, 3);
     assert_int_equal(fake.calls[0].request_count + fake.calls[1].request_count +
-                         fake.calls[2].request_count, 600);
+                         fake.calls[2].request_count,
+                     600);
     set_reply(1000, 1, 0);
     for (size_t i = 0; i < 3; i++)
         answer(i, STORE_OK);

@@ -30,10 +30,12 @@ static const struct peer_case cases[] = {
     {"unix", true, XFF "1.1.1.1\r\n", true, "1.1.1.1", "1.1.1.1"},
     /* More values than are looked at: the last ones count. */
     {"10.1.1.1", true,
-     XFF "3.3.3.3\r\n" XFF "2.2.2.2\r\n" XFF "10.0.0.1\r\n" XFF "10.0.0.2\r\n" XFF "10.0.0.3\r\n"
-     XFF "10.0.0.4\r\n" XFF "10.0.0.5\r\n" XFF "10.0.0.6\r\n" XFF "10.0.0.7\r\n" XFF "10.0.0.8\r\n"
-     XFF "10.0.0.9\r\n" XFF "10.0.0.10\r\n" XFF "10.0.0.11\r\n" XFF "10.0.0.12\r\n"
-     XFF "10.0.0.13\r\n" XFF "10.0.0.14\r\n" XFF "10.0.0.15\r\n", true, "2.2.2.2", "2.2.2.2"},
+     XFF "3.3.3.3\r\n" XFF "2.2.2.2\r\n" XFF "10.0.0.1\r\n" XFF "10.0.0.2\r\n" XFF
+         "10.0.0.3\r\n" XFF "10.0.0.4\r\n" XFF "10.0.0.5\r\n" XFF "10.0.0.6\r\n" XFF
+         "10.0.0.7\r\n" XFF "10.0.0.8\r\n" XFF "10.0.0.9\r\n" XFF "10.0.0.10\r\n" XFF
+         "10.0.0.11\r\n" XFF "10.0.0.12\r\n" XFF "10.0.0.13\r\n" XFF "10.0.0.14\r\n" XFF
+         "10.0.0.15\r\n",
+     true, "2.2.2.2", "2.2.2.2"},
 };
 
 static void set_network(struct policy_cidr *cidr, const char *text, unsigned bits)

@@ -90,8 +90,12 @@ static void test_a_refusal_with_little(void **state)
 static void test_a_refusal_too_long(void **state)
 {
     static char text[10000];
-    struct verdict verdict = {.kind = VERDICT_REFUSE, .status = 429, .reason = text, .type = text,
-                              .title = text, .detail = {text, sizeof(text) - 1},
+    struct verdict verdict = {.kind = VERDICT_REFUSE,
+                              .status = 429,
+                              .reason = text,
+                              .type = text,
+                              .title = text,
+                              .detail = {text, sizeof(text) - 1},
                               .violated_count = VERDICT_MAX_VIOLATED};
     struct http_response head;
     struct slice body;

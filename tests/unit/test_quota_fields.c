@@ -11,17 +11,17 @@ static const struct policy_limit per_user = {.name = "per-user",
 static const struct policy_limit daily = {.name = "daily",
                                           .algorithm = POLICY_FIXED_WINDOW,
                                           .rate = {1000, 86400 * SECOND, POLICY_PERIOD_US}};
-static const struct policy_limit quick = {.name = "quick",
-                                          .algorithm = POLICY_SLIDING_WINDOW,
-                                          .rate = {5, 1500000, POLICY_PERIOD_US}};
+static const struct policy_limit quick = {
+    .name = "quick", .algorithm = POLICY_SLIDING_WINDOW, .rate = {5, 1500000, POLICY_PERIOD_US}};
 static const struct policy_limit instant = {.name = "instant",
                                             .algorithm = POLICY_TOKEN_BUCKET,
                                             .rate = {1000000, SECOND, POLICY_PERIOD_US},
                                             .burst = 1};
-static const struct policy_limit vast = {.name = "vast",
-                                         .algorithm = POLICY_TOKEN_BUCKET,
-                                         .rate = {1000000, 366 * 86400 * SECOND, POLICY_PERIOD_YEAR},
-                                         .burst = UINT64_C(1) << 39};
+static const struct policy_limit vast = {
+    .name = "vast",
+    .algorithm = POLICY_TOKEN_BUCKET,
+    .rate = {1000000, 366 * 86400 * SECOND, POLICY_PERIOD_YEAR},
+    .burst = UINT64_C(1) << 39};
 static const struct policy_limit endless = {.name = "endless",
                                             .algorithm = POLICY_TOKEN_BUCKET,
                                             .rate = {1, 366 * 86400 * SECOND, POLICY_PERIOD_YEAR},
@@ -32,9 +32,8 @@ static const struct policy_limit monthly = {.name = "monthly",
 static const struct policy_limit odd = {.name = "a\"b\\c\xc3\xa9",
                                         .algorithm = POLICY_SLIDING_LOG,
                                         .rate = {UINT64_MAX, SECOND, POLICY_PERIOD_US}};
-static const struct policy_limit hidden = {.name = "hidden",
-                                           .mode = POLICY_SHADOW,
-                                           .rate = {1, SECOND, POLICY_PERIOD_US}};
+static const struct policy_limit hidden = {
+    .name = "hidden", .mode = POLICY_SHADOW, .rate = {1, SECOND, POLICY_PERIOD_US}};
 
 struct policy_case {
     const struct policy_limit *limits[4];
