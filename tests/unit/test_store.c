@@ -1,6 +1,7 @@
 /* The store as guard/ sees it: engines, results, metrics, the breaker, the count of sidecars. */
 #include "unit/redis_fixture.h"
 
+#include "net/tls.h"
 #include "store/store.h"
 
 #define TIMEOUT_MS 50u
@@ -70,9 +71,12 @@ static enum store_result start_call(struct fixture *f)
     return result;
 }
 
-static struct store *open_store(struct fixture *f, const char *url)
+static struct store *open_store_with(struct fixture *f, const char *url, const char *ca_file,
+                                     struct tls_context *tls)
 {
     const struct store_settings settings = {.url = url,
+                                            .ca_file = ca_file,
+                                            .tls = tls,
                                             .timeout_ms = TIMEOUT_MS,
                                             .connect_timeout_ms = 500,
                                             .max_pending = 32,
@@ -81,6 +85,11 @@ static struct store *open_store(struct fixture *f, const char *url)
 
     return store_open(f->loop, &settings, f->embedded, f->metrics, metrics_shard(f->metrics, 1),
                       NULL);
+}
+
+static struct store *open_store(struct fixture *f, const char *url)
+{
+    return open_store_with(f, url, NULL, NULL);
 }
 
 static void fixture_open(struct fixture *f, bool with_redis)
@@ -358,13 +367,53 @@ static bool was_refused_for_a_while(void *context)
     return loop_clock_us() > *(const uint64_t *)context;
 }
 
-/* With the right authority, and never without. */
+static void on_message(void *owner, struct slice message)
+{
+    UNUSED(owner);
+    UNUSED(message);
+}
+
+static void on_gap(void *owner)
+{
+    UNUSED(owner);
+}
+
+static bool is_listening(void *context)
+{
+    return store_is_listening(((struct fixture *)context)->store);
+}
+
+enum trust { TRUST_NONE, TRUST_SYSTEM, TRUST_FILE, TRUST_SHARED };
+
+static struct store *open_trusting(struct fixture *f, const char *url, enum trust trust,
+                                   const char *certificate)
+{
+    const struct tls_options options = {.ca_file = certificate};
+    struct tls_context *tls = NULL;
+    struct store *store;
+    char error[256];
+
+    setenv("SSL_CERT_FILE", trust == TRUST_SYSTEM ? certificate : "/dev/null", 1);
+    if (trust == TRUST_SHARED) {
+        tls = tls_context_open(&options, error, sizeof(error));
+        assert_non_null(tls);
+    }
+    store = open_store_with(f, url, trust == TRUST_FILE ? certificate : NULL, tls);
+    if (tls != NULL)
+        tls_context_unref(&tls); /* the store has its own reference */
+    return store;
+}
+
+/* With the right authority, and never without; for calls and for messages. */
 static void tls_is_verified(void **state)
 {
     static const struct {
         const char *host;
-        bool is_trusted, is_good;
-    } cases[] = {{"localhost", true, true}, {"localhost", false, false}, {"127.0.0.1", true, false}};
+        enum trust trust;
+        bool is_good;
+    } cases[] = {{"localhost", TRUST_SYSTEM, true},  {"localhost", TRUST_FILE, true},
+                 {"localhost", TRUST_SHARED, true},  {"localhost", TRUST_NONE, false},
+                 {"127.0.0.1", TRUST_SYSTEM, false}, {"127.0.0.1", TRUST_SHARED, false}};
 
     UNUSED(state);
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
@@ -379,15 +428,17 @@ static void tls_is_verified(void **state)
         f.server.port = redis_free_port();
         redis_start(&f.server);
         snprintf(path, sizeof(path), "%s/server.pem", f.server.dir);
-        setenv("SSL_CERT_FILE", cases[i].is_trusted ? path : "/dev/null", 1);
         snprintf(url, sizeof(url), "rediss://%s:%u", cases[i].host, f.server.port);
         store_close(&f.store);
-        f.store = open_store(&f, url);
+        f.store = open_trusting(&f, url, cases[i].trust, path);
+        store_listen(f.store, on_message, on_gap, NULL);
         until_us = loop_clock_us() + 500000;
         if (cases[i].is_good)
-            assert_true(wait_until(f.loop, is_quiet, &f, 5000));
+            assert_true(wait_until(f.loop, is_quiet, &f, 5000) &&
+                        wait_until(f.loop, is_listening, &f, 5000));
         else
             assert_true(wait_until(f.loop, was_refused_for_a_while, &until_us, 5000));
+        assert_int_equal(store_is_listening(f.store), cases[i].is_good);
         assert_int_equal(start_call(&f), cases[i].is_good ? STORE_PENDING : STORE_NOT_SENT);
         assert_true(wait_until(f.loop, none_pending, &f, 2000));
         assert_int_equal(f.result_counts[STORE_OK], cases[i].is_good);
