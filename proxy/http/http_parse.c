@@ -2,6 +2,7 @@
 
 #include <llhttp.h>
 
+#include "http/control.h"
 #include "http/http_target.h"
 
 #define LONGEST_METHOD_BYTES 32u
@@ -33,25 +34,6 @@ const char *http_fault_text(enum http_fault fault)
 }
 
 /* --- the end of a head --- */
-
-/* Position of the first byte below 0x20, or 0x7f, from i on; or end. */
-static size_t find_control(const char *at, size_t i, size_t end)
-{
-    const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
-    uint64_t word, below, del;
-
-    for (; end - i >= sizeof(word); i += sizeof(word)) {
-        memcpy(&word, at + i, sizeof(word));
-        below = (word - ones * 0x20) & ~word & highs;
-        del = word ^ (ones * 0x7f);
-        del = (del - ones) & ~del & highs;
-        if ((below | del) != 0)
-            break;
-    }
-    while (i < end && (uint8_t)at[i] >= 0x20 && at[i] != 0x7f)
-        i++;
-    return i;
-}
 
 /* " HTTP/x.y" ends every first line of a request since HTTP/1.0; a line without it is answered at
  * once, as no head will follow it. */
@@ -111,7 +93,7 @@ enum http_fault http_scan(struct http_scan *scan, enum http_kind kind, struct sl
     for (;;) {
         size_t ceiling = scan_ceiling(scan, kind, limits);
         size_t end = bytes.len < ceiling ? bytes.len : ceiling;
-        size_t i = find_control(bytes.at, scan->at, end);
+        size_t i = control_find(bytes.at, scan->at, end);
         enum http_fault fault;
 
         scan->at = (uint32_t)i;

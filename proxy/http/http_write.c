@@ -1,5 +1,7 @@
 #include "http/http_write.h"
 
+#include "http/control.h"
+
 #define LONGEST_NUMBER 20
 
 struct out {
@@ -84,27 +86,17 @@ static void put_framing(struct out *out, enum http_body body, uint64_t content_l
  * control byte but tab.  A part with a line end in it is a bug of whoever made it. */
 static void check_lines(const char *at, const char *end, size_t line_count)
 {
-    const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
-    size_t line_ends = 0;
+    size_t i = 0, len = (size_t)(end - at), line_ends = 0;
 
-    while (at < end) {
-        uint64_t word;
-
-        if (end - at >= 8) {
-            memcpy(&word, at, sizeof(word));
-            if (((word - ones * 0x20) & ~word & highs) == 0) {
-                at += 8;
-                continue;
-            }
-        }
-        if (*at == '\r') {
-            CHECK(end - at >= 2 && at[1] == '\n');
+    while ((i = control_find(at, i, len)) < len) {
+        if (at[i] == '\r') {
+            CHECK(len - i >= 2 && at[i + 1] == '\n');
             line_ends++;
-            at += 2;
-            continue;
+            i += 2;
+        } else {
+            CHECK(at[i] == '\t');
+            i++;
         }
-        CHECK((uint8_t)*at >= 0x20 || *at == '\t');
-        at++;
     }
     CHECK(line_ends == line_count);
 }
