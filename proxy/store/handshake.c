@@ -41,7 +41,8 @@ static void put_auth(const struct redis_url *url, struct buf *out)
         PUT(out, SLICE("AUTH"), slice_of(url->password));
 }
 
-static size_t put_login(const struct redis_url *url, struct buf *out, enum handshake_step *ret_steps)
+static size_t put_login(const struct redis_url *url, struct buf *out,
+                        enum handshake_step *ret_steps)
 {
     size_t count = 0;
 
@@ -186,7 +187,10 @@ bool handshake_take(struct handshake *handshake, enum handshake_step step,
         if (reply->type == REPLY_ERROR && handshake->error != REPLY_ERROR_NOPERM)
             log_error(log, "store does not take a script", LOG_SLICE("answer", reply->text));
         break;
-    default: /* AUTH, SELECT, SUBSCRIBE have succeeded; a name that is not taken does no harm */
+    case HANDSHAKE_SUBSCRIBE:
+        handshake->error = REPLY_ERROR_OTHER;
+        return reply->type == REPLY_ARRAY;
+    default: /* AUTH and SELECT have succeeded; a name that is not taken does no harm */
         break;
     }
     return true;

@@ -9,10 +9,10 @@
  *                               |           |
  *               call, or NULL when its owner has left or its deadline has passed
  *
- * What happens to calls is in redis_calls.c; this file connects, shakes hands, backs off, and decides
- * that a silent server is dead.  A connection for messages lives the same life with other events: it
- * is ready once it is subscribed, and its pipeline holds nothing but the PINGs that find out whether
- * a server that publishes nothing is still there. */
+ * What happens to calls is in redis_calls.c; this file connects, shakes hands, backs off, and
+ * decides that a silent server is dead.  A connection for messages lives the same life with other
+ * events: it is ready once it is subscribed, and its pipeline holds nothing but the PINGs that find
+ * out whether a server that publishes nothing is still there. */
 #include "store/redis_conn.h"
 
 #include <errno.h>
@@ -488,10 +488,10 @@ struct redis_conn *redis_conn_open(struct loop *loop, const struct redis_conn_se
     error = redis_url_parse(&conn->arena, slice_of(settings->url), &conn->url);
     CHECK(error == NULL && (conn->url.is_tls || settings->tls == NULL));
     conn->log = (struct log_context){
-        log, LOG_SLICE("store", conn->url.port == 0
-                                    ? slice_of(conn->url.host)
-                                    : arena_printf(&conn->arena, "%s:%u", conn->url.host,
-                                                   (unsigned)conn->url.port))};
+        log,
+        LOG_SLICE("store", conn->url.port == 0 ? slice_of(conn->url.host)
+                                               : arena_printf(&conn->arena, "%s:%u", conn->url.host,
+                                                              (unsigned)conn->url.port))};
     redis_calls_init(&conn->calls, settings->get_script, events->on_done, owner, &conn->log);
     start_connecting(conn);
     return conn;
@@ -524,9 +524,9 @@ enum store_result redis_conn_eval(struct redis_conn *conn, struct store_call *ca
         stream_pending_bytes(conn->stream) > MAX_UNSENT_BYTES ||
         !redis_calls_send(&conn->calls, call, now_ms, conn->settings.timeout_ms))
         return STORE_NOT_SENT;
-    /* After a call has expired the timer waits for the server to be given up, which may be later. */
-    if (!conn->call_timer.is_started ||
-        conn->call_timer.at_ms > now_ms + conn->settings.timeout_ms)
+    /* After a call has expired the timer waits for the server to be given up, which may be later.
+     */
+    if (!conn->call_timer.is_started || conn->call_timer.at_ms > now_ms + conn->settings.timeout_ms)
         start_call_timer(conn, now_ms);
     return STORE_PENDING;
 }

@@ -6,7 +6,8 @@
 #define MAX_ANSWER_BYTES 200u
 #define STATE_CODE SLICE("LKSTATE")
 
-/* What may be logged of it.  Keys are never logged in the clear, and behind LKSTATE there is one. */
+/* What may be logged of it.  Keys are never logged in the clear, and behind LKSTATE there is one.
+ */
 static struct slice without_key(struct slice answer)
 {
     const char *code = memmem(answer.at, answer.len, STATE_CODE.at, STATE_CODE.len);

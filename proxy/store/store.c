@@ -207,10 +207,10 @@ static enum store_result eval_embedded(struct store *store, struct store_call *c
     struct reply reply;
 
     CHECK(!call->is_pending);
-    embedded_eval(store->embedded, call->script,
-                  &(const struct embedded_call){call->keys, call->key_count, call->args,
-                                                call->arg_count},
-                  &store->local_arena, &reply);
+    embedded_eval(
+        store->embedded, call->script,
+        &(const struct embedded_call){call->keys, call->key_count, call->args, call->arg_count},
+        &store->local_arena, &reply);
     if (reply.type == REPLY_ERROR) {
         refusal_note(&store->local_refusal, reply.text, loop_now_ms(store->loop), &store->log);
         result = STORE_REFUSED;
@@ -320,7 +320,8 @@ static void open_redis(struct store *store, const char *key_prefix)
         .tls = open_tls(store),
         .get_script = script_get,
     };
-    breaker_init(&store->breaker, store->settings.breaker_failures, store->settings.breaker_open_ms);
+    breaker_init(&store->breaker, store->settings.breaker_failures,
+                 store->settings.breaker_open_ms);
     presence_init(&store->presence, store->loop, key_prefix, send_presence, store);
     store->redis =
         redis_conn_open(store->loop, &store->redis_settings, &conn_events, store, &store->log);

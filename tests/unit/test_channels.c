@@ -67,7 +67,8 @@ static void what_is_not_taken_is_bounded(void **state)
     channels_close(&channels);
 }
 
-/* The wake-up call is under way when the listener closes; it meets a later turn, or no turn at all. */
+/* The wake-up call is under way when the listener closes; it meets a later turn, or no turn at all.
+ */
 static void closing_leaves_the_mailbox_in_order(void **state)
 {
     UNUSED(state);
@@ -121,10 +122,9 @@ static int64_t publish(struct worker *worker, const char *channel, const char *m
     const struct slice args[2] = {slice_of(channel), slice_of(message)};
     struct reply reply;
 
-    embedded_eval_text(worker->world->embedded, "publish",
-                       SLICE("return redis.call('PUBLISH', ARGV[1], ARGV[2])"),
-                       &(struct embedded_call){.args = args, .arg_count = 2}, &worker->arena,
-                       &reply);
+    embedded_eval_text(
+        worker->world->embedded, "publish", SLICE("return redis.call('PUBLISH', ARGV[1], ARGV[2])"),
+        &(struct embedded_call){.args = args, .arg_count = 2}, &worker->arena, &reply);
     CHECK(reply.type == REPLY_INTEGER);
     return reply.integer;
 }

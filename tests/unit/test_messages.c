@@ -176,10 +176,9 @@ static int64_t publish_embedded(struct fixture *f, struct slice channel, unsigne
         snprintf(number, sizeof(number), "%u", f->published_count++);
         args[1] = slice_of(number);
         f->is_in_call = true;
-        embedded_eval_text(f->embedded, "publish",
-                           SLICE("return redis.call('PUBLISH', ARGV[1], ARGV[2])"),
-                           &(struct embedded_call){.args = args, .arg_count = 2}, &f->arena,
-                           &reply);
+        embedded_eval_text(
+            f->embedded, "publish", SLICE("return redis.call('PUBLISH', ARGV[1], ARGV[2])"),
+            &(struct embedded_call){.args = args, .arg_count = 2}, &f->arena, &reply);
         f->is_in_call = false;
         assert_int_equal(reply.type, REPLY_INTEGER);
     }

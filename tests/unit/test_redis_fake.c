@@ -23,8 +23,18 @@ struct fake_case {
     bool is_lost;               /* the connection is given up */
 };
 
+/* For a connection that subscribes: what follows on the SUBSCRIBE. */
+struct push_case {
+    const char *name;
+    const char *answer;
+    bool is_ready;          /* subscribed */
+    unsigned message_count; /* that come, each "hello" */
+    bool is_lost;           /* the connection is given up */
+};
+
 struct fake {
     const struct fake_case *fake_case;
+    const char *push; /* the answer to SUBSCRIBE */
     char dir[64], path[96], url[128];
     int listener, stop_pipe[2];
     pthread_t thread;
@@ -114,7 +124,9 @@ static void serve(struct fake *fake, int fd)
         bool is_call = strncmp(word, "EVAL", 4) == 0;
 
         count++;
-        if (!is_call)
+        if (strcmp(word, "SUBSCRIBE") == 0)
+            say(fd, fake->push);
+        else if (!is_call)
             say(fd, c->handshake != NULL ? c->handshake : "+OK\r\n");
         else
             say(fd, c->answer);
@@ -144,11 +156,11 @@ static void *fake_run(void *argument)
     }
 }
 
-static void fake_open(struct fake *fake, const struct fake_case *c)
+static void fake_open(struct fake *fake, const struct fake_case *c, const char *push)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
-    *fake = (struct fake){.fake_case = c};
+    *fake = (struct fake){.fake_case = c, .push = push};
     strcpy(fake->dir, "/tmp/lockkeeper-test-XXXXXX");
     assert_non_null(mkdtemp(fake->dir));
     snprintf(fake->path, sizeof(fake->path), "%s/fake.sock", fake->dir);
@@ -253,7 +265,8 @@ static const struct fake_case fake_cases[] = {
     {"silent", NULL, NULL, NULL, FAKE_HOLD, 0, true, STORE_UNKNOWN, true},
     {"closed at the call", NULL, NULL, NULL, FAKE_CLOSE, 0, true, STORE_UNKNOWN, true},
     {"half a reply", NULL, NULL, "$10\r\nhalf", FAKE_CLOSE, 0, true, STORE_UNKNOWN, true},
-    {"half and silent", NULL, NULL, "*3\r\n:1\r\n$9\r\nabc", FAKE_HOLD, 0, true, STORE_UNKNOWN, true},
+    {"half and silent", NULL, NULL, "*3\r\n:1\r\n$9\r\nabc", FAKE_HOLD, 0, true, STORE_UNKNOWN,
+     true},
     {"not the protocol", NULL, NULL, "HTTP/1.1 200 OK\r\n\r\n", FAKE_HOLD, 0, true, STORE_UNKNOWN,
      true},
     {"bad integer", NULL, NULL, ":12x\r\n", FAKE_HOLD, 0, true, STORE_UNKNOWN, true},
@@ -288,7 +301,7 @@ static void run_case(const struct fake_case *c)
                                            .max_pending = 10,
                                            .get_script = get_script};
 
-    fake_open(&client.fake, c);
+    fake_open(&client.fake, c, NULL);
     settings.url = client.fake.url;
     assert_int_equal(loop_open(&client.loop), 0);
     client.conn = redis_conn_open(client.loop, &settings, &events, &client, NULL);
@@ -317,10 +330,103 @@ static void every_misbehaviour_ends_the_call_in_time(void **state)
     }
 }
 
+/* --- messages --- */
+
+#define SUBSCRIBED "*3\r\n$9\r\nsubscribe\r\n$2\r\nch\r\n:1\r\n"
+#define HELLO "*3\r\n$7\r\nmessage\r\n$2\r\nch\r\n$5\r\nhello\r\n"
+
+static const struct push_case push_cases[] = {
+    {"good", SUBSCRIBED HELLO HELLO, true, 2, false},
+    {"another channel", SUBSCRIBED "*3\r\n$7\r\nmessage\r\n$2\r\nco\r\n$5\r\nworld\r\n" HELLO, true,
+     1, false},
+    {"no channel", SUBSCRIBED "*3\r\n$7\r\nmessage\r\n$-1\r\n$5\r\nworld\r\n" HELLO, true, 1,
+     false},
+    {"unsubscribed by the server",
+     SUBSCRIBED HELLO "*3\r\n$11\r\nunsubscribe\r\n$2\r\nch\r\n:0\r\n" HELLO, true, 1, true},
+    {"an answer to nothing", SUBSCRIBED HELLO "+OK\r\n", true, 1, true},
+    {"a pong to nothing", SUBSCRIBED HELLO "*2\r\n$4\r\npong\r\n$0\r\n\r\n", true, 1, true},
+    {"not a push", SUBSCRIBED HELLO "*3\r\n:1\r\n:2\r\n:3\r\n", true, 1, true},
+    {"an empty array", SUBSCRIBED HELLO "*0\r\n", true, 1, true},
+    {"not the protocol", SUBSCRIBED HELLO "HTTP/1.1 200 OK\r\n\r\n", true, 1, true},
+    {"refused", "-NOPERM this user has no permissions to access the channel\r\n", false, 0, false},
+    {"not subscribed", "+OK\r\n" HELLO, false, 0, false},
+    {"silent", NULL, false, 0, false},
+};
+
+struct hearer {
+    struct client client; /* its fake, its loop and its connection */
+    unsigned message_count, messages_wanted;
+};
+
+static void on_push_ready(void *owner)
+{
+    ((struct hearer *)owner)->client.ready_count++;
+}
+
+static void on_push_lost(void *owner)
+{
+    ((struct hearer *)owner)->client.lost_count++;
+}
+
+static void on_push(void *owner, struct slice message)
+{
+    struct hearer *hearer = owner;
+
+    assert_slice_equal(message, SLICE("hello"));
+    hearer->message_count++;
+}
+
+static const struct redis_conn_events push_events = {
+    .on_ready = on_push_ready, .on_lost = on_push_lost, .on_message = on_push};
+
+static bool has_heard(void *context)
+{
+    struct hearer *hearer = context;
+
+    return hearer->message_count >= hearer->messages_wanted;
+}
+
+static void run_push_case(const struct push_case *c)
+{
+    static const struct fake_case server = {.end = FAKE_HOLD};
+    struct hearer hearer = {.messages_wanted = c->message_count};
+    struct client *client = &hearer.client;
+    struct redis_conn_settings settings = {.timeout_ms = TIMEOUT_MS,
+                                           .connect_timeout_ms = 300,
+                                           .max_pending = 10,
+                                           .get_script = get_script,
+                                           .channel = SLICE("ch")};
+
+    fake_open(&client->fake, &server, c->answer);
+    settings.url = client->fake.url;
+    assert_int_equal(loop_open(&client->loop), 0);
+    client->conn = redis_conn_open(client->loop, &settings, &push_events, &hearer, NULL);
+    assert_true(wait_until(client->loop, has_heard, &hearer, 2000));
+    client->accepted_wanted = c->is_lost || !c->is_ready ? 2 : 1;
+    assert_true(wait_until(client->loop, has_tried_again, client, 6000));
+    assert_int_equal(client->ready_count > 0, c->is_ready);
+    assert_int_equal(client->lost_count > 0, c->is_lost);
+    /* As many from each connection; of the newest perhaps not all yet. */
+    assert_true(hearer.message_count <= c->message_count * client->fake.accepted_count);
+    redis_conn_close(&client->conn, 0);
+    loop_close(&client->loop);
+    fake_close(&client->fake);
+}
+
+static void only_messages_of_the_channel_come(void **state)
+{
+    UNUSED(state);
+    for (size_t i = 0; i < COUNT_OF(push_cases); i++) {
+        print_message("%s\n", push_cases[i].name);
+        run_push_case(&push_cases[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_misbehaviour_ends_the_call_in_time),
+        cmocka_unit_test(only_messages_of_the_channel_come),
     };
 
     signal(SIGPIPE, SIG_IGN);

@@ -354,11 +354,12 @@ static void make_certificate(const struct redis_server *server)
 {
     char command[512];
 
-    snprintf(command, sizeof(command),
-             "cd %s && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
-             "-subj /CN=store -addext subjectAltName=DNS:localhost -keyout server.key "
-             "-out server.pem 2>/dev/null",
-             server->dir);
+    snprintf(
+        command, sizeof(command),
+        "cd %s && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
+        "-subj /CN=store -addext subjectAltName=DNS:localhost -keyout server.key "
+        "-out server.pem 2>/dev/null",
+        server->dir);
     assert_int_equal(system(command), 0);
 }
 
