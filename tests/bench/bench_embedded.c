@@ -1,6 +1,6 @@
 /* How much processor time one call of the limits script takes in the embedded engine, and what the engine weighs.
  *
- *     make build/bench_embedded && build/bench_embedded [CALLS]
+ *     build/bench_embedded [CALLS]        (lua/README.md says how it is built)
  *
  * Each row is the median of five rounds, over 1000 keys, with limits that never deny ("pass") or
  * almost always deny ("deny"). */
