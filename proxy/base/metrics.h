@@ -54,6 +54,8 @@
       "Exchanges with a service that failed: unreachable, bad-answer, timeout, reset.")            \
     X(UPSTREAM_RETRIES, "upstream_retries_total", COUNTER, "upstream",                             \
       "Exchanges repeated because a pooled connection had gone stale.")                            \
+    X(UPSTREAM_EJECTIONS, "upstream_ejections_total", COUNTER, "upstream",                         \
+      "Times an address of an upstream was left out because it failed.")                           \
     X(UPSTREAM_CONNECTIONS, "upstream_connections", GAUGE, "upstream,state",                       \
       "Connections to the service: connecting, idle, active.")                                     \
     X(UPSTREAM_WAITING, "upstream_waiting_requests", GAUGE, "upstream",                            \

@@ -25,7 +25,10 @@ static void connect_next(struct upstream_conn *conn)
     conn->tries++;
     conn->stream = stream_connect(
         pool->loop, &pool->addresses[at].any, pool->settings.connect_timeout_ms, pool->settings.tls,
-        pool->settings.tls != NULL ? pool->host : NULL, &conn_events, conn);
+        pool->settings.tls == NULL      ? NULL
+        : pool->server_name != NULL ? pool->server_name
+                                    : pool->host,
+        &conn_events, conn);
 }
 
 static void on_resolved(void *owner, int error, const union resolve_address *addresses,
@@ -108,6 +111,7 @@ static void on_connect(void *owner, int error)
     if (error == 0) {
         pool->good_address = (pool->good_address + conn->tries - 1u) % pool->address_count;
         write_address(conn);
+        conn->opened_at_ms = loop_now_ms(pool->loop);
         upstream_pool_ready(conn);
     } else if (conn->tries < pool->address_count) {
         stream_close(&conn->stream, 0);
@@ -145,13 +149,36 @@ enum stream_status upstream_conn_write(struct upstream_conn *conn, const struct 
     return status;
 }
 
+bool upstream_conn_is_old(const struct upstream_conn *conn)
+{
+    uint64_t max_age_ms = conn->pool->settings.max_age_ms;
+
+    return max_age_ms > 0 && loop_now_ms(conn->pool->loop) - conn->opened_at_ms >= max_age_ms;
+}
+
+/* The head, with the Host the service is to see. */
+static struct slice write_head(struct upstream_exchange *exchange, const char *host)
+{
+    struct http_request head = *exchange->head;
+    struct http_fields *fields = &head.fields;
+
+    if (host == NULL)
+        return http_write_request(exchange->arena, exchange->head);
+    fields->items = arena_alloc(exchange->arena, fields->count * sizeof(*fields->items));
+    memcpy(fields->items, exchange->head->fields.items, fields->count * sizeof(*fields->items));
+    for (size_t i = 0; i < fields->count; i++)
+        if (fields->items[i].id == HTTP_FIELD_HOST)
+            fields->items[i].value = slice_of(host);
+    return http_write_request(exchange->arena, &head);
+}
+
 bool upstream_conn_attach(struct upstream_conn *conn, struct upstream_exchange *exchange)
 {
     bool was_idle = conn->state == UPSTREAM_CONN_IDLE;
 
     CHECK(conn->exchange == NULL && exchange->conn == NULL);
     if (exchange->head_bytes.at == NULL)
-        exchange->head_bytes = http_write_request(exchange->arena, exchange->head);
+        exchange->head_bytes = write_head(exchange, conn->pool->host_field);
     conn->wants_drain = false;
     if (upstream_conn_write(conn, &exchange->head_bytes, 1) == STREAM_DEAD) {
         upstream_conn_close(conn);

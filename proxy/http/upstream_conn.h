@@ -50,6 +50,7 @@ struct upstream_conn {
     struct http_body_decoder decoder;
     struct buf held; /* an incomplete head */
     uint64_t progress_bytes;
+    uint64_t opened_at_ms;
     char address[STREAM_ADDRESS_BYTES + 8]; /* as text, once connected */
 };
 
@@ -61,6 +62,7 @@ struct upstream_exchange {
     bool has_failed : 1;       /* task tells so */
     bool is_read_stopped : 1;
     uint8_t failure;           /* enum upstream_failure */
+    uint32_t tried_pools;      /* of the group, as bits */
     struct upstream_pool *pool;
     struct upstream_conn *conn; /* NULL while waiting for one */
     const struct http_request *head;
@@ -80,7 +82,7 @@ struct upstream_pool {
     bool is_closing;
     struct loop *loop;
     struct upstream_settings settings; /* strings are copies */
-    char *name, *host;
+    char *name, *host, *server_name, *host_field; /* the last two may be NULL */
     struct list conns[UPSTREAM_CONN_STATE_COUNT];
     size_t counts[UPSTREAM_CONN_STATE_COUNT];
     struct list waiting; /* exchanges, first come first */
@@ -88,6 +90,11 @@ struct upstream_pool {
     union resolve_address addresses[UPSTREAM_MAX_ADDRESSES]; /* of the last lookup */
     size_t address_count, good_address; /* the last that could be connected to is tried first */
     bool is_literal;                    /* host needs no lookup */
+    struct upstream_group *group;       /* NULL: the pool stands alone */
+    uint32_t index;                     /* in the group */
+    uint32_t failure_count;             /* in a row; upstream_group.c has the say */
+    bool is_on_probation;
+    uint64_t ejected_until_ms;
     struct metrics_shard *shard;        /* may be NULL */
     uint32_t state_slots[UPSTREAM_CONN_STATE_COUNT], waiting_slot, retries_slot;
     uint32_t failure_slots[UPSTREAM_FAILURE_COUNT];
@@ -108,6 +115,8 @@ enum stream_status upstream_conn_write(struct upstream_conn *conn, const struct 
 /* Restart the timer that fits. */
 void upstream_conn_wait_for_answer(struct upstream_conn *conn);
 void upstream_conn_wait_idle(struct upstream_conn *conn);
+/* Past the age at which it may take another exchange. */
+bool upstream_conn_is_old(const struct upstream_conn *conn);
 
 /* The pool, for connections. */
 void upstream_pool_enter(struct upstream_pool *pool);

@@ -5,6 +5,8 @@
 
 #include "http/http_write.h"
 #include "http/upstream_conn.h"
+#include "http/upstream_group.h"
+#include "net/tls.h"
 
 static const struct {
     const char *reason, *text;
@@ -50,8 +52,14 @@ void upstream_pool_enter(struct upstream_pool *pool)
 static void pool_free(struct upstream_pool *pool)
 {
     pool->tag = 0;
+    if (pool->group != NULL)
+        upstream_group_forget(pool->group);
+    if (pool->settings.tls != NULL)
+        tls_context_unref(&pool->settings.tls);
     free(pool->name);
     free(pool->host);
+    free(pool->server_name);
+    free(pool->host_field);
     free(pool);
 }
 
@@ -179,6 +187,7 @@ void upstream_pool_complete(struct upstream_exchange *exchange)
     const struct upstream_events *events = exchange->events;
     void *owner = exchange->owner;
 
+    upstream_group_note(exchange->pool, UPSTREAM_FAILURE_COUNT);
     forget(exchange);
     events->on_end(owner);
 }
@@ -187,6 +196,25 @@ static bool is_repeatable(const struct upstream_exchange *exchange)
 {
     return exchange->head->is_idempotent && !exchange->is_repeated &&
            (exchange->head->body == HTTP_BODY_NONE || !exchange->is_connected_told);
+}
+
+static void start(struct upstream_exchange *exchange);
+
+/* Nothing was sent, so another address of the service may have it. */
+static bool move_on(struct upstream_exchange *exchange)
+{
+    struct upstream_pool *pool = exchange->pool, *next = upstream_group_next(exchange);
+
+    if (next == NULL)
+        return false;
+    count(pool, pool->retries_slot, 1);
+    forget(exchange);
+    exchange->tag = UPSTREAM_EXCHANGE_TAG;
+    exchange->has_failed = false;
+    exchange->head_bytes = SLICE_NONE;
+    exchange->pool = next;
+    start(exchange);
+    return true;
 }
 
 void upstream_pool_fail(struct upstream_exchange *exchange, enum upstream_failure failure,
@@ -206,6 +234,14 @@ void upstream_pool_fail(struct upstream_exchange *exchange, enum upstream_failur
         return;
     }
     count(pool, pool->failure_slots[failure], 1);
+    upstream_group_note(pool, failure);
+    if (!upstream_failure_was_sent(failure)) {
+        if (move_on(exchange))
+            return;
+        /* The connection that was tried before may have had the request. */
+        if (exchange->is_repeated)
+            failure = UPSTREAM_CLOSED;
+    }
     forget(exchange);
     events->on_fail(owner, failure);
 }
@@ -265,6 +301,10 @@ void upstream_pool_ready(struct upstream_conn *conn)
         upstream_conn_close(conn);
         return;
     }
+    if (upstream_conn_is_old(conn)) {
+        upstream_conn_close(conn);
+        return;
+    }
     upstream_pool_move(conn, UPSTREAM_CONN_IDLE);
     upstream_conn_wait_idle(conn);
 }
@@ -274,9 +314,14 @@ static bool take_idle(struct upstream_exchange *exchange)
     struct list *idle = &exchange->pool->conns[UPSTREAM_CONN_IDLE];
     struct list_node *node;
 
-    while ((node = list_first(idle)) != NULL)
-        if (give(CONTAINER_OF(node, struct upstream_conn, node), exchange))
+    while ((node = list_first(idle)) != NULL) {
+        struct upstream_conn *conn = CONTAINER_OF(node, struct upstream_conn, node);
+
+        if (upstream_conn_is_old(conn))
+            upstream_conn_close(conn);
+        else if (give(conn, exchange))
             return true;
+    }
     return false;
 }
 
@@ -297,15 +342,35 @@ static void on_task(struct loop_task *task)
     upstream_pool_leave(pool);
 }
 
+static void start(struct upstream_exchange *exchange)
+{
+    struct upstream_pool *pool = exchange->pool;
+
+    upstream_pool_enter(pool);
+    CHECK(!pool->is_closing);
+    pool->exchange_count++;
+    if (take_idle(exchange)) {
+        upstream_pool_leave(pool);
+        return;
+    }
+    if (may_open(pool) || pool->waiting_count < pool->counts[UPSTREAM_CONN_CONNECTING] +
+                                                    pool->settings.max_waiting) {
+        wait(exchange, false);
+        upstream_pool_pump(pool);
+    } else {
+        exchange->has_failed = true;
+        exchange->failure = UPSTREAM_BUSY;
+        loop_defer(pool->loop, &exchange->task);
+    }
+    upstream_pool_leave(pool);
+}
+
 struct upstream_exchange *upstream_begin(struct upstream_pool *pool,
                                          const struct http_request *head, struct arena *arena,
                                          const struct upstream_events *events, void *owner)
 {
     struct upstream_exchange *exchange = arena_calloc(arena, 1, sizeof(*exchange));
-    bool has_room;
 
-    upstream_pool_enter(pool);
-    CHECK(!pool->is_closing);
     exchange->tag = UPSTREAM_EXCHANGE_TAG;
     exchange->pool = pool;
     exchange->head = head;
@@ -315,21 +380,7 @@ struct upstream_exchange *upstream_begin(struct upstream_pool *pool,
     exchange->remaining = head->body == HTTP_BODY_LENGTH ? head->content_length : 0;
     list_node_init(&exchange->node);
     loop_task_init(&exchange->task, on_task);
-    pool->exchange_count++;
-    if (!take_idle(exchange)) {
-        has_room = may_open(pool) ||
-                   pool->waiting_count < pool->counts[UPSTREAM_CONN_CONNECTING] +
-                                             pool->settings.max_waiting;
-        if (has_room) {
-            wait(exchange, false);
-            upstream_pool_pump(pool);
-        } else {
-            exchange->has_failed = true;
-            exchange->failure = UPSTREAM_BUSY;
-            loop_defer(pool->loop, &exchange->task);
-        }
-    }
-    upstream_pool_leave(pool);
+    start(exchange);
     return exchange;
 }
 
@@ -439,6 +490,12 @@ struct upstream_pool *upstream_pool_open(struct loop *loop,
     pool->settings = *settings;
     pool->settings.name = pool->name = mem_strdup(settings->name);
     pool->settings.host = pool->host = mem_strdup(settings->host);
+    if (settings->tls != NULL)
+        pool->settings.tls = tls_context_ref(settings->tls);
+    if (settings->server_name != NULL)
+        pool->server_name = mem_strdup(settings->server_name);
+    if (settings->host_field != NULL)
+        pool->host_field = mem_strdup(settings->host_field);
     pool->log = log;
     list_init(&pool->waiting);
     for (size_t i = 0; i < UPSTREAM_CONN_STATE_COUNT; i++)

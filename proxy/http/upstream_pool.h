@@ -59,8 +59,11 @@ struct upstream_settings {
     const char *name;
     const char *host; /* name, address literal, or "unix:/path" */
     uint16_t port;
-    struct tls_context *tls; /* NULL: plain */
+    struct tls_context *tls; /* NULL: plain; a reference is taken */
+    const char *server_name; /* for SNI and the certificate; NULL: host */
+    const char *host_field;  /* the Host that requests go with; NULL: their own */
     uint64_t connect_timeout_ms, response_timeout_ms, body_timeout_ms, idle_timeout_ms;
+    uint64_t max_age_ms; /* of a connection, looked at between exchanges; 0: no limit */
     uint32_t max_connections, max_waiting;
     uint32_t max_header_bytes, max_header_count;
 };
