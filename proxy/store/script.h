@@ -9,7 +9,13 @@
  * lua/name.lua when the script is embedded. */
 #define SCRIPT_LIST(X)                                                                             \
     X(LIMITS, limits)                                                                              \
-    X(PRESENCE, presence)
+    X(PRESENCE, presence)                                                                          \
+    X(ADMIT, admit)                                                                                \
+    X(RENEW, renew)                                                                                \
+    X(RELEASE, release)                                                                            \
+    X(FENCE, fence)                                                                                \
+    X(BREAK, break)                                                                                \
+    X(LOCK_SHOW, lock_show)
 
 #define SCRIPT_ENUM(id, stem) SCRIPT_##id,
 enum script_id { SCRIPT_LIST(SCRIPT_ENUM) SCRIPT_COUNT };

@@ -1,0 +1,49 @@
+-- Gives locks back, or leaves their queues: the same hand-over either way, and safe to repeat.
+-- What it takes, gives and promises is written in lua/README.md.
+-- @include clock
+-- @include lock_parts
+
+local HELD, LAPSED, TAKEN, FORGOTTEN, NOT_HOLDING = 1, 0, -1, -2, 2
+local HARM = {[HELD] = 0, [LAPSED] = 1, [FORGOTTEN] = 2, [TAKEN] = 3}
+
+local id, mine, delay, permits = ARGV[1], ARGV[2] + 0, ARGV[3] + 0, ARGV[4] + 0
+
+local function judge(lock, ends)
+    if lock_held_token(lock, ends, delay) then
+        return HELD
+    end
+    -- Whoever takes a lock drops those that lapsed before: it was dropped by none.
+    if ends then
+        return LAPSED
+    end
+    if lock.last == 0 then
+        return FORGOTTEN
+    end
+    local newer = lock.last
+    if sub(id, 1, 1) == 's' then
+        newer = lock.exclusive
+    elseif permits > 1 then
+        newer = lock.full
+    end
+    return newer > mine and TAKEN or LAPSED
+end
+
+local verdict = HELD
+for at = 1, #KEYS, 3 do
+    local lock = lock_open(at, id)
+    local ends = lock_score(lock, id)
+    local found = judge(lock, ends)
+    if HARM[found] > HARM[verdict] then
+        verdict = found
+    end
+    if ends then
+        redis_call('ZREM', lock.holders, id)
+    else
+        redis_call('ZREM', lock.queue, id)
+    end
+    if lock.record then
+        redis_call('HDEL', lock.records, id)
+    end
+    lock_hand_over(lock)
+end
+return mine > 0 and verdict or NOT_HOLDING
