@@ -156,7 +156,9 @@ http {{
 
     # ---- the rivals: each gives its port and how to find its workers' pids -----------------------
 
-    def start_lockkeeper(self, key=None):
+    def start_lockkeeper(self, key=None, wrapper=()):
+        """key: of its token_bucket, "" for one key for all; None: no limit.  wrapper: a command to run it
+        under."""
         port = free_port()
         policy = {"listen": f"127.0.0.1:{port}", "metrics": "off", "workers": 1, "access_log": "off",
                   "upstream": f"http://127.0.0.1:{self.origin_port}",
@@ -168,7 +170,7 @@ http {{
                 limit.update(key=key, on_missing_key="shared")
             policy["routes"] = [{"name": "bench", "match": {"path": "/"}, "limits": [limit]}]
         path = self.write(f"policy-{port}.yaml", json.dumps(policy))
-        child = self.start([os.path.abspath(self.options.lockkeeper), "run", path])
+        child = self.start([*wrapper, os.path.abspath(self.options.lockkeeper), "run", path])
         wait_for(lambda: accepts(port), "lockkeeper")
         return port, [child.pid]
 
