@@ -48,6 +48,9 @@ struct lock {
     bool is_unsure;     /* a release may have been run without an answer */
     bool is_ended;      /* max_hold is over: not renewed any more */
     bool is_counted_waiting;
+    bool may_be_known;        /* the store may know of it */
+    bool is_known_unsure;     /* a question was sent and not answered */
+    enum policy_lock_end end; /* LOST, and OVER after a release */
     uint64_t token;
     /* loop_boot_clock_us(). */
     uint64_t asked_at_us, sent_at_us, decided_at_us, held_at_us, deadline_at_us;
@@ -68,7 +71,7 @@ struct lock_worker {
     struct map by_id;     /* id -> lock, those that may be sent messages */
     struct arena scratch; /* keys and arguments of the call being made */
     struct timer tick;
-    bool is_draining;
+    bool is_draining, is_listening;
     char id_prefix[16];
     uint64_t next_id;
     uint32_t renewal_slots[4];  /* by enum lock_renewed + 1; [3] failed */
@@ -95,6 +98,7 @@ void lock_hint(struct lock *lock);
 void lock_ask_again(struct lock *lock);
 void lock_drain(struct lock *lock);
 /* What a renewal sent at sent_at_us said; or that it failed. */
+void lock_renew_failed(struct lock *lock);
 void lock_renewed(struct lock *lock, enum lock_renewed renewed, uint64_t token,
                   uint64_t sent_at_us);
 bool lock_wants_renewal(const struct lock *lock, uint64_t now_ms);

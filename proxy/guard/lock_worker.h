@@ -11,8 +11,7 @@ struct lock_worker;
 struct store;
 
 struct lock_worker *lock_worker_open(struct loop *loop, struct store *store,
-                                     struct metrics *metrics, struct metrics_shard *shard,
-                                     const struct log_context *log);
+                                     struct metrics_shard *shard, const struct log_context *log);
 /* Nobody may own a lock any more; releases under way are given up (the leases lapse). */
 void lock_worker_close(struct lock_worker **worker);
 

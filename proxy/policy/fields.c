@@ -1,6 +1,7 @@
 #include "policy/fields.h"
 
 #include "policy/checks.h"
+#include "policy/lock_fields.h"
 #include "policy/policy.h"
 #include "policy/types.h"
 
@@ -205,6 +206,18 @@ static const struct schema_field route_fields[] = {
      .default_note = "none",
      .help = "what the route's requests may not exceed, at most 16; without limits a route exempts "
              "its requests from the routes below"},
+    {.name = "lock",
+     .type = &lock_fields_optional,
+     .section = &lock_fields_lock,
+     SCHEMA_FIELD(policy_route, lock),
+     .default_note = "none",
+     .help = "what the route's requests have for themselves while they run"},
+    {.name = "fence",
+     .type = &lock_fields_optional,
+     .section = &lock_fields_fence,
+     SCHEMA_FIELD(policy_route, fence),
+     .default_note = "none",
+     .help = "which fencing tokens the route's requests must have"},
 };
 
 static const struct schema_section route_section = {
@@ -446,6 +459,12 @@ static const struct schema_field policy_fields[] = {
      .section = &jwt_section,
      .default_note = "no `{jwt.CLAIM}`",
      .help = "how bearer tokens are checked"},
+    {.name = "lock_context",
+     .type = &schema_section,
+     SCHEMA_INLINE,
+     .section = &lock_fields_context,
+     .default_note = "none",
+     .help = "locks across services"},
     {.name = "access_log",
      .type = &schema_enum,
      SCHEMA_FIELD(policy, settings.access_log),

@@ -11,6 +11,7 @@
 #include "policy/checks.h"
 #include "policy/fields.h"
 #include "policy/jwt.h"
+#include "policy/lock_fields.h"
 #include "policy/router.h"
 #include "policy/schema_write.h"
 #include "policy/types.h"
@@ -379,6 +380,7 @@ void policy_bind_metrics(struct policy *policy, struct metrics *metrics)
         struct policy_route *route = (struct policy_route *)(uintptr_t)shown;
 
         bind_route_metrics(route, metrics);
+        lock_fields_bind_metrics(route, metrics);
         for (size_t j = 0; j < route->limit_count; j++)
             bind_limit_metrics((struct policy_limit *)(uintptr_t)route->limits[j], metrics);
     }

@@ -102,7 +102,6 @@ enum policy_fence_scope { POLICY_FENCE_LOCAL, POLICY_FENCE_SHARED };
                         X(SHADOW_CONFLICT, "shadow_conflict")
 #define POLICY_LOCK_OUTCOME_ENUM(id, name) POLICY_LOCK_##id,
 enum policy_lock_outcome { POLICY_LOCK_OUTCOMES(POLICY_LOCK_OUTCOME_ENUM) POLICY_LOCK_OUTCOME_COUNT };
-const char *policy_lock_outcome_name(enum policy_lock_outcome outcome);
 
 /* How a hold ended. */
 #define POLICY_LOCK_ENDS(X)                                                                        \
@@ -145,6 +144,8 @@ struct policy_lock {
     uint32_t outcome_slots[POLICY_LOCK_OUTCOME_COUNT];
     uint32_t end_slots[POLICY_LOCK_END_COUNT];
     uint32_t wait_slot, hold_slot, waiting_slot, held_slot;
+    uint32_t renewal_slots[4];  /* gone, waiting, held, failed */
+    uint32_t handover_slots[2]; /* by message, by timer */
 };
 
 struct policy_fence {

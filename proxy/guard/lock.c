@@ -1,0 +1,758 @@
+#include "guard/lock.h"
+
+#include <stdlib.h>
+
+#include "guard/digits.h"
+#include "guard/lock_private.h"
+
+/* After a failed call, before the next. */
+#define RETRY_MS 50
+/* While no message can come, waiters ask so often. */
+#define POLL_MS 100
+/* A release that gets no answer is repeated so often, as long as the lease may last. */
+#define RELEASE_RETRY_MS 100
+
+#define LOCK_STATE_NAME(id, bound) #id,
+static const char *const state_names[LOCK_STATE_COUNT] = {LOCK_STATES(LOCK_STATE_NAME)};
+
+static bool transition_is_legal(enum lock_state from, enum lock_state to)
+{
+    static const uint8_t legal[LOCK_STATE_COUNT] = {
+        [LOCK_STATE_ASKING] =
+            1 << LOCK_STATE_ASKING | 1 << LOCK_STATE_WAITING | 1 << LOCK_STATE_HOLDING,
+        [LOCK_STATE_WAITING] = 1 << LOCK_STATE_ASKING | 1 << LOCK_STATE_HOLDING,
+        [LOCK_STATE_HOLDING] = 1 << LOCK_STATE_JUDGING,
+        [LOCK_STATE_JUDGING] = 1 << LOCK_STATE_HOLDING | 1 << LOCK_STATE_LOST,
+        [LOCK_STATE_RELEASING] = 1 << LOCK_STATE_RELEASING,
+    };
+    const uint8_t always = 1 << LOCK_STATE_RELEASING | 1 << LOCK_STATE_OVER;
+
+    return from != LOCK_STATE_COUNT && ((always | legal[from]) & 1 << to) != 0;
+}
+
+static void set_state(struct lock *lock, enum lock_state state)
+{
+    CHECK(transition_is_legal(lock->state, state));
+    log_debug(lock->worker->log, "lock state", LOG_STR("id", lock->id),
+              LOG_STR("from", state_names[lock->state]), LOG_STR("to", state_names[state]));
+    lock->state = state;
+}
+
+/* Clocks that run differently, and what is not measured. */
+static uint64_t margin_us(const struct lock *lock)
+{
+    return lock->terms.lease_us / 50 + 5000;
+}
+
+static void add_metric(struct lock *lock, uint32_t slot, int64_t amount)
+{
+    metrics_add(lock->worker->shard, slot, amount);
+}
+
+static void count_waiting(struct lock *lock, bool is_waiting)
+{
+    if (lock->is_counted_waiting == is_waiting)
+        return;
+    lock->is_counted_waiting = is_waiting;
+    add_metric(lock, lock->policy->waiting_slot, is_waiting ? 1 : -1);
+}
+
+/* ---- asking ---- */
+
+static enum lock_result ask(struct lock *lock);
+static void on_timer(struct timer *timer);
+
+static void tell_decided(struct lock *lock, enum lock_result result)
+{
+    if (result != LOCK_PENDING)
+        lock->events->on_decided(lock->owner, result);
+}
+
+static enum lock_result decide(struct lock *lock, enum lock_state state, enum lock_result result)
+{
+    timer_stop(lock->worker->loop, &lock->timer);
+    count_waiting(lock, false);
+    lock->decided_at_us = loop_boot_clock_us();
+    set_state(lock, state);
+    return result;
+}
+
+static void start_timer_us(struct lock *lock, uint64_t delay_us)
+{
+    timer_start(lock->worker->loop, &lock->timer, delay_us / 1000 + (delay_us % 1000 > 0),
+                on_timer);
+}
+
+static uint64_t wait_left_us(const struct lock *lock)
+{
+    uint64_t over_at_us = lock->asked_at_us + lock->place.wait_us, now_us = loop_boot_clock_us();
+
+    return over_at_us > now_us ? over_at_us - now_us : 0;
+}
+
+/* Waits for a message, but no longer than until it is time to ask anyway. */
+static enum lock_result wait_until_asked(struct lock *lock, uint64_t delay_us)
+{
+    uint64_t left_us = wait_left_us(lock);
+
+    if (lock->worker->is_draining)
+        return decide(lock, LOCK_STATE_OVER, LOCK_DRAINED);
+    if (!store_is_listening(lock->worker->store) && delay_us > POLL_MS * 1000)
+        delay_us = POLL_MS * 1000;
+    if (lock->terms.lock_count > 1 && delay_us > LOCK_CALL_HEARTBEAT_US / 3)
+        delay_us = LOCK_CALL_HEARTBEAT_US / 3;
+    if (lock->is_hinted)
+        delay_us = 0;
+    lock->is_by_message = lock->is_hinted;
+    set_state(lock, LOCK_STATE_WAITING);
+    lock->renew_at_ms = loop_now_ms(lock->worker->loop) + lock_renewal_interval_ms(lock);
+    lock_worker_schedule(lock->worker, lock);
+    start_timer_us(lock, delay_us < left_us ? delay_us : left_us);
+    return LOCK_PENDING;
+}
+
+static void start_hold_timer(struct lock *lock)
+{
+    uint64_t now_us = loop_boot_clock_us(), at_us = UINT64_MAX;
+
+    if (lock->policy->on_lost == POLICY_LOST_ABORT)
+        at_us = lock->deadline_at_us;
+    if (lock->policy->max_hold_ms > 0 && !lock->is_ended &&
+        lock->held_at_us + lock->policy->max_hold_ms * 1000 < at_us)
+        at_us = lock->held_at_us + lock->policy->max_hold_ms * 1000;
+    if (at_us != UINT64_MAX)
+        start_timer_us(lock, at_us > now_us ? at_us - now_us : 0);
+}
+
+static void extend(struct lock *lock, uint64_t sent_at_us)
+{
+    lock->deadline_at_us = sent_at_us + lock->terms.lease_us - margin_us(lock);
+    lock->renew_at_ms = loop_now_ms(lock->worker->loop) + lock_renewal_interval_ms(lock);
+}
+
+static enum lock_result hold(struct lock *lock, uint64_t token, uint64_t sent_at_us)
+{
+    struct lock_worker *worker = lock->worker;
+
+    decide(lock, LOCK_STATE_HOLDING, LOCK_HELD);
+    lock->token = token;
+    lock->held_at_us = loop_boot_clock_us();
+    extend(lock, sent_at_us);
+    add_metric(lock, lock->policy->held_slot, 1);
+    if (lock->was_queued)
+        add_metric(lock, lock->policy->handover_slots[lock->is_by_message ? 0 : 1], 1);
+    lock_worker_schedule(worker, lock);
+    start_hold_timer(lock);
+    return LOCK_HELD;
+}
+
+static enum lock_result take_answer(struct lock *lock, struct lock_answer *answer)
+{
+    if (lock->has_answer)
+        answer->limits = lock->answer.limits;
+    lock->answer = *answer;
+    lock->has_answer = true;
+    switch (answer->standing) {
+    case LOCK_STANDING_HELD:
+        return hold(lock, answer->token, lock->sent_at_us);
+    case LOCK_STANDING_QUEUED:
+        count_waiting(lock, true);
+        lock->was_queued = true;
+        lock->place.place = answer->place;
+        lock->place.wait_until_us = answer->wait_until_us;
+        return wait_until_asked(lock, answer->again_us);
+    case LOCK_STANDING_BUSY:
+        lock->may_be_known = lock->was_queued;
+        return decide(lock, LOCK_STATE_OVER, lock->was_queued ? LOCK_TIMED_OUT : LOCK_BUSY);
+    case LOCK_STANDING_FULL:
+        lock->may_be_known = lock->was_queued;
+        return decide(lock, LOCK_STATE_OVER, LOCK_FULL);
+    case LOCK_STANDING_DENIED:
+        lock->may_be_known = false;
+        return decide(lock, LOCK_STATE_OVER, LOCK_DENIED);
+    }
+    UNREACHED();
+}
+
+/* A place in the queue keeps, so a waiter may ask until its wait is over.  A first question whose
+ * fate is not known may be repeated only as long as the store cannot have forgotten it. */
+static bool may_ask_again(const struct lock *lock)
+{
+    if (wait_left_us(lock) <= RETRY_MS * 1000)
+        return false;
+    return lock->was_queued ||
+           loop_boot_clock_us() + RETRY_MS * 1000 < lock->asked_at_us + lock->terms.grant_us;
+}
+
+static enum lock_result take_failure(struct lock *lock, enum store_result result)
+{
+    bool is_lost = result == STORE_UNKNOWN ||
+                   (result == STORE_NOT_SENT && (lock->was_queued || lock->is_known_unsure));
+
+    lock->is_known_unsure |= result == STORE_UNKNOWN || result == STORE_OK;
+    if (is_lost && may_ask_again(lock))
+        return wait_until_asked(lock, RETRY_MS * 1000);
+    if (result == STORE_OK)
+        log_error(lock->worker->log, "the admit script gave an answer of the wrong shape");
+    lock->may_be_known = lock->was_queued || lock->is_known_unsure;
+    return decide(lock, LOCK_STATE_OVER, LOCK_STORE_FAILED);
+}
+
+static enum lock_result take_admit(struct lock *lock, enum store_result result,
+                                   const struct reply *reply)
+{
+    struct lock_answer answer;
+
+    if (result == STORE_OK &&
+        lock_call_read_admit(reply, lock->has_answer ? 0 : lock->question_count, &answer))
+        return take_answer(lock, &answer);
+    return take_failure(lock, result);
+}
+
+static void on_admit_reply(struct store_call *call, enum store_result result,
+                           const struct reply *reply)
+{
+    struct lock *lock = CONTAINER_OF(call, struct lock, call);
+
+    CHECK_TAG(lock, LOCK);
+    tell_decided(lock, take_admit(lock, result, reply));
+}
+
+static enum lock_result ask(struct lock *lock)
+{
+    struct lock_worker *worker = lock->worker;
+    enum store_result result;
+    struct reply reply;
+
+    timer_stop(worker->loop, &lock->timer);
+    lock_worker_drop_renewal(lock);
+    set_state(lock, LOCK_STATE_ASKING);
+    lock->is_hinted = false;
+    lock->sent_at_us = loop_boot_clock_us();
+    lock->call.on_reply = on_admit_reply;
+    lock_call_admit(&lock->call, lock->questions, lock->has_answer ? 0 : lock->question_count,
+                    &lock->terms, &lock->place, &worker->scratch);
+    result = lock_worker_eval(worker, &lock->call, &reply);
+    return result == STORE_PENDING ? LOCK_PENDING : take_admit(lock, result, &reply);
+}
+
+/* ---- the end of a hold ---- */
+
+static void count_end(struct lock *lock, enum policy_lock_end end)
+{
+    struct lock_worker *worker = lock->worker;
+
+    if (lock->held_at_us == 0)
+        return;
+    add_metric(lock, lock->policy->held_slot, -1);
+    add_metric(lock, lock->policy->end_slots[end], 1);
+    metrics_observe_us(worker->shard, lock->policy->hold_slot,
+                       loop_boot_clock_us() - lock->held_at_us);
+    lock->held_at_us = 0;
+}
+
+void lock_free(struct lock *lock)
+{
+    struct lock_worker *worker = lock->worker;
+
+    CHECK_TAG(lock, LOCK);
+    CHECK(lock->owner == NULL);
+    count_waiting(lock, false);
+    store_cancel(&lock->call);
+    timer_stop(worker->loop, &lock->timer);
+    lock_worker_remove(worker, lock);
+    policy_unref(&lock->snapshot);
+    lock->tag = 0;
+    free(lock);
+}
+
+static enum policy_lock_end end_of(const struct lock *lock, int verdict)
+{
+    switch (verdict) {
+    case 1:
+        return lock->has_lapsed ? POLICY_LOCK_END_UNTAKEN : POLICY_LOCK_END_HELD;
+    case 0:
+        /* The first release was run, and its answer lost. */
+        return lock->is_unsure && !lock->has_lapsed ? POLICY_LOCK_END_HELD
+                                                    : POLICY_LOCK_END_UNTAKEN;
+    case -1:
+        return lock->is_unsure ? POLICY_LOCK_END_UNKNOWN : POLICY_LOCK_END_TAKEN;
+    default:
+        return POLICY_LOCK_END_UNKNOWN;
+    }
+}
+
+static void send_release(struct lock *lock);
+
+static void on_release_timer(struct timer *timer)
+{
+    struct lock *lock = CONTAINER_OF(timer, struct lock, timer);
+
+    CHECK_TAG(lock, LOCK);
+    send_release(lock);
+}
+
+static bool may_release_again(const struct lock *lock)
+{
+    uint64_t until_us = lock->token > 0 ? lock->terms.lease_us : LOCK_CALL_HEARTBEAT_US;
+
+    return loop_boot_clock_us() < lock->decided_at_us + until_us;
+}
+
+/* The lock may be gone when this returns. */
+static void finish_release(struct lock *lock, enum policy_lock_end end)
+{
+    lock->end = end;
+    count_end(lock, end);
+    if (lock->owner == NULL) {
+        lock_free(lock);
+        return;
+    }
+    set_state(lock, LOCK_STATE_OVER);
+    lock->may_be_known = false;
+}
+
+/* False: it is tried again. */
+static bool take_release(struct lock *lock, enum store_result result, const struct reply *reply)
+{
+    int verdict;
+
+    if (result == STORE_OK && lock_call_read_release(reply, &verdict)) {
+        finish_release(lock, end_of(lock, verdict));
+        return true;
+    }
+    lock->is_unsure |= result == STORE_UNKNOWN;
+    if ((result == STORE_UNKNOWN || result == STORE_NOT_SENT) && may_release_again(lock)) {
+        timer_start(lock->worker->loop, &lock->timer, RELEASE_RETRY_MS, on_release_timer);
+        return false;
+    }
+    finish_release(lock, POLICY_LOCK_END_UNKNOWN);
+    return true;
+}
+
+static void on_release_reply(struct store_call *call, enum store_result result,
+                             const struct reply *reply)
+{
+    struct lock *lock = CONTAINER_OF(call, struct lock, call);
+    bool is_owned = lock->owner != NULL;
+
+    CHECK_TAG(lock, LOCK);
+    if (take_release(lock, result, reply) && is_owned)
+        lock->events->on_released(lock->owner, lock->end);
+}
+
+/* The answer, when it is there at once, has been taken when this returns, and the lock may be gone.
+ */
+static void send_release(struct lock *lock)
+{
+    struct lock_worker *worker = lock->worker;
+    enum store_result result;
+    struct reply reply;
+
+    store_cancel(&lock->call);
+    timer_stop(worker->loop, &lock->timer);
+    lock_worker_drop_renewal(lock);
+    set_state(lock, LOCK_STATE_RELEASING);
+    lock->call.on_reply = on_release_reply;
+    lock_call_release(&lock->call, &lock->terms, lock->token, &worker->scratch);
+    result = lock_worker_eval(worker, &lock->call, &reply);
+    if (result != STORE_PENDING)
+        take_release(lock, result, &reply);
+}
+
+static void begin_release(struct lock *lock)
+{
+    count_waiting(lock, false);
+    lock->decided_at_us = loop_boot_clock_us();
+    send_release(lock);
+}
+
+bool lock_release(struct lock *lock, enum policy_lock_end *ret_end)
+{
+    CHECK_TAG(lock, LOCK);
+    if (lock->state == LOCK_STATE_HOLDING || lock->state == LOCK_STATE_JUDGING)
+        begin_release(lock);
+    if (lock->state == LOCK_STATE_RELEASING)
+        return false;
+    *ret_end = lock->end;
+    return true;
+}
+
+/* What of it the store may still know is taken back. */
+static bool is_to_be_released(const struct lock *lock, enum lock_close how)
+{
+    switch (lock->state) {
+    case LOCK_STATE_HOLDING:
+    case LOCK_STATE_JUDGING:
+        return how == LOCK_GIVE_BACK;
+    case LOCK_STATE_LOST:
+        return how == LOCK_GIVE_BACK && lock->end == POLICY_LOCK_END_UNKNOWN;
+    case LOCK_STATE_OVER:
+        return lock->may_be_known;
+    default:
+        return true;
+    }
+}
+
+void lock_close(struct lock **lockp, enum lock_close how)
+{
+    struct lock *lock = TAKE(lockp);
+
+    CHECK_TAG(lock, LOCK);
+    lock->owner = NULL;
+    lock->questions = NULL;
+    if (lock->state == LOCK_STATE_RELEASING)
+        return;
+    if (is_to_be_released(lock, how)) {
+        begin_release(lock);
+        return;
+    }
+    if (lock->state == LOCK_STATE_LOST)
+        count_end(lock, lock->end);
+    else
+        count_end(lock, lock->is_ended ? POLICY_LOCK_END_MAX_HOLD : POLICY_LOCK_END_LEFT);
+    lock_free(lock);
+}
+
+/* ---- is it still held? ---- */
+
+static enum lock_check lose(struct lock *lock, enum policy_lock_end end)
+{
+    lock->end = end;
+    set_state(lock, LOCK_STATE_LOST);
+    log_warn(lock->worker->log, "lock lost",
+             LOG_STR("verdict", end == POLICY_LOCK_END_TAKEN ? "taken" : "unknown"));
+    return LOCK_IS_LOST;
+}
+
+static enum lock_check go_on(struct lock *lock)
+{
+    set_state(lock, LOCK_STATE_HOLDING);
+    lock_worker_schedule(lock->worker, lock);
+    start_hold_timer(lock);
+    return LOCK_IS_HELD;
+}
+
+/* Gone from the store.  Nobody took it: so far no harm is done, and it is looked at again soon. */
+static enum lock_check take_post_mortem(struct lock *lock, enum store_result result,
+                                        const struct reply *reply)
+{
+    int verdict;
+
+    if (result != STORE_OK || !lock_call_read_release(reply, &verdict))
+        return lose(lock, POLICY_LOCK_END_UNKNOWN);
+    if (verdict < 0)
+        return lose(lock, verdict == -1 ? POLICY_LOCK_END_TAKEN : POLICY_LOCK_END_UNKNOWN);
+    lock->has_lapsed = true;
+    lock->deadline_at_us = loop_boot_clock_us() + lock->terms.lease_us / 3;
+    return go_on(lock);
+}
+
+static void tell_judged(struct lock *lock, enum lock_check check)
+{
+    if (check != LOCK_IS_JUDGED)
+        lock->events->on_judged(lock->owner, check == LOCK_IS_HELD);
+}
+
+static void on_post_mortem_reply(struct store_call *call, enum store_result result,
+                                 const struct reply *reply)
+{
+    struct lock *lock = CONTAINER_OF(call, struct lock, call);
+
+    CHECK_TAG(lock, LOCK);
+    tell_judged(lock, take_post_mortem(lock, result, reply));
+}
+
+static enum lock_check ask_post_mortem(struct lock *lock)
+{
+    struct lock_worker *worker = lock->worker;
+    enum store_result result;
+    struct reply reply;
+
+    lock->call.on_reply = on_post_mortem_reply;
+    lock_call_release(&lock->call, &lock->terms, lock->token, &worker->scratch);
+    result = lock_worker_eval(worker, &lock->call, &reply);
+    return result == STORE_PENDING ? LOCK_IS_JUDGED : take_post_mortem(lock, result, &reply);
+}
+
+static enum lock_check take_revival(struct lock *lock, enum store_result result,
+                                    const struct reply *reply)
+{
+    enum lock_renewed renewed;
+    uint64_t token;
+
+    if (result != STORE_OK ||
+        !lock_call_read_renew(reply, 0, lock->terms.lock_count, &renewed, &token))
+        return lose(lock, POLICY_LOCK_END_UNKNOWN);
+    if (renewed != LOCK_RENEWED_HELD)
+        return ask_post_mortem(lock);
+    extend(lock, lock->sent_at_us);
+    return go_on(lock);
+}
+
+static void on_revival_reply(struct store_call *call, enum store_result result,
+                             const struct reply *reply)
+{
+    struct lock *lock = CONTAINER_OF(call, struct lock, call);
+
+    CHECK_TAG(lock, LOCK);
+    tell_judged(lock, take_revival(lock, result, reply));
+}
+
+/* Past what may be believed: the store says whether the lock is still ours. */
+static enum lock_check judge(struct lock *lock)
+{
+    const struct lock_terms *terms = &lock->terms;
+    struct lock_worker *worker = lock->worker;
+    enum store_result result;
+    struct reply reply;
+
+    timer_stop(worker->loop, &lock->timer);
+    lock_worker_drop_renewal(lock);
+    set_state(lock, LOCK_STATE_JUDGING);
+    if (lock->has_lapsed || lock->is_ended)
+        return ask_post_mortem(lock);
+    lock->sent_at_us = loop_boot_clock_us();
+    lock->call.on_reply = on_revival_reply;
+    lock_call_renew(&lock->call, &terms, 1, &worker->scratch);
+    result = lock_worker_eval(worker, &lock->call, &reply);
+    return result == STORE_PENDING ? LOCK_IS_JUDGED : take_revival(lock, result, &reply);
+}
+
+enum lock_check lock_check(struct lock *lock)
+{
+    CHECK_TAG(lock, LOCK);
+    switch (lock->state) {
+    case LOCK_STATE_HOLDING:
+        if (loop_boot_clock_us() < lock->deadline_at_us ||
+            lock->policy->on_lost == POLICY_LOST_FINISH)
+            return LOCK_IS_HELD;
+        return judge(lock);
+    case LOCK_STATE_JUDGING:
+        return LOCK_IS_JUDGED;
+    case LOCK_STATE_LOST:
+        return LOCK_IS_LOST;
+    default:
+        return LOCK_IS_HELD;
+    }
+}
+
+/* ---- timers, messages, renewals ---- */
+
+static void on_hold_timer(struct lock *lock)
+{
+    uint64_t now_us = loop_boot_clock_us();
+    uint64_t max_hold_us = lock->policy->max_hold_ms * 1000;
+
+    if (max_hold_us > 0 && !lock->is_ended && now_us >= lock->held_at_us + max_hold_us) {
+        lock->is_ended = true;
+        lock_worker_drop_renewal(lock);
+        lock->events->on_max_hold(lock->owner);
+        return;
+    }
+    if (now_us >= lock->deadline_at_us && lock->policy->on_lost == POLICY_LOST_ABORT)
+        tell_judged(lock, judge(lock));
+    else
+        start_hold_timer(lock);
+}
+
+static void on_timer(struct timer *timer)
+{
+    struct lock *lock = CONTAINER_OF(timer, struct lock, timer);
+
+    CHECK_TAG(lock, LOCK);
+    if (lock->state == LOCK_STATE_HOLDING)
+        on_hold_timer(lock);
+    else if (lock->state == LOCK_STATE_WAITING && wait_left_us(lock) == 0)
+        tell_decided(lock, decide(lock, LOCK_STATE_OVER,
+                                  lock->has_answer ? LOCK_TIMED_OUT : LOCK_STORE_FAILED));
+    else if (lock->state == LOCK_STATE_WAITING)
+        tell_decided(lock, ask(lock));
+}
+
+void lock_hint(struct lock *lock)
+{
+    CHECK_TAG(lock, LOCK);
+    if (lock->state == LOCK_STATE_ASKING) {
+        lock->is_hinted = true;
+    } else if (lock->state == LOCK_STATE_WAITING) {
+        lock->is_by_message = true;
+        tell_decided(lock, ask(lock));
+    }
+}
+
+void lock_ask_again(struct lock *lock)
+{
+    CHECK_TAG(lock, LOCK);
+    if (lock->state == LOCK_STATE_ASKING)
+        lock->is_hinted = true;
+    else if (lock->state == LOCK_STATE_WAITING)
+        tell_decided(lock, ask(lock));
+}
+
+void lock_drain(struct lock *lock)
+{
+    CHECK_TAG(lock, LOCK);
+    if (lock->state == LOCK_STATE_WAITING)
+        tell_decided(lock, decide(lock, LOCK_STATE_OVER, LOCK_DRAINED));
+}
+
+uint64_t lock_renewal_interval_ms(const struct lock *lock)
+{
+    uint64_t held_ms = lock->terms.lease_us / 3000, waiting_ms = LOCK_CALL_HEARTBEAT_US / 3000;
+
+    return lock->state == LOCK_STATE_WAITING ? waiting_ms : held_ms;
+}
+
+bool lock_wants_renewal(const struct lock *lock, uint64_t now_ms)
+{
+    bool is_held = lock->state == LOCK_STATE_HOLDING && !lock->is_ended && !lock->has_lapsed;
+    /* A waiter for several locks asks by itself. */
+    bool is_waiting =
+        lock->state == LOCK_STATE_WAITING && lock->was_queued && lock->terms.lock_count == 1;
+
+    return lock->renewal == NULL && (is_held || is_waiting) && lock->renew_at_ms <= now_ms;
+}
+
+void lock_renew_failed(struct lock *lock)
+{
+    lock->renew_at_ms = loop_now_ms(lock->worker->loop) + RETRY_MS;
+    lock_worker_schedule(lock->worker, lock);
+}
+
+void lock_renewed(struct lock *lock, enum lock_renewed renewed, uint64_t token, uint64_t sent_at_us)
+{
+    CHECK_TAG(lock, LOCK);
+    if (lock->state == LOCK_STATE_WAITING) {
+        lock->is_by_message = false;
+        if (renewed == LOCK_RENEWED_HELD)
+            tell_decided(lock, hold(lock, token, sent_at_us));
+        else if (renewed == LOCK_RENEWED_GONE)
+            tell_decided(lock, ask(lock));
+        return;
+    }
+    if (lock->state != LOCK_STATE_HOLDING)
+        return;
+    if (renewed == LOCK_RENEWED_HELD)
+        extend(lock, sent_at_us);
+    else if (lock->policy->on_lost == POLICY_LOST_ABORT)
+        tell_judged(lock, judge(lock));
+    else
+        lock->has_lapsed = true;
+}
+
+/* ---- opening ---- */
+
+static void copy_terms(struct lock *lock, const struct lock_request *request, struct slice *keys,
+                       char *text)
+{
+    const struct policy_lock *policy = request->lock;
+
+    for (size_t i = 0; i < request->key_count * LOCK_CALL_KEYS; i++) {
+        lock->keys[i] = slice_from(text, keys[i].len);
+        text = digits_put_slice(text, keys[i]);
+    }
+    lock->terms = (struct lock_terms){.id = slice_of(lock->id),
+                                      .keys = lock->keys,
+                                      .lock_count = request->key_count,
+                                      .intent = policy->is_shadow ? 's' : 'w',
+                                      .permits = request->is_shared ? 1 : policy->permits,
+                                      .lease_us = policy->lease_ms * 1000,
+                                      .grant_us = policy->grant_ms * 1000,
+                                      .delay_us = policy->lock_delay_ms * 1000,
+                                      .queue_max = policy->queue_max};
+    lock->place = (struct lock_place){.wait_us = policy->is_shadow ? 0 : request->wait_us,
+                                      .channel = store_channel(lock->worker->store)};
+}
+
+static void name_lock(struct lock *lock, bool is_shared)
+{
+    struct lock_worker *worker = lock->worker;
+    char *out = lock->id;
+
+    *out++ = is_shared ? 's' : 'x';
+    out = digits_put_slice(out, slice_of(worker->id_prefix));
+    *out++ = '-';
+    *digits_put(out, worker->next_id++) = '\0';
+}
+
+static struct lock *lock_new(struct lock_worker *worker, const struct lock_request *request)
+{
+    struct slice keys[POLICY_MAX_LOCK_KEYS * LOCK_CALL_KEYS];
+    size_t count = request->key_count * LOCK_CALL_KEYS, bytes = 0;
+    struct lock *lock;
+
+    CHECK(request->key_count > 0 && request->key_count <= POLICY_MAX_LOCK_KEYS);
+    for (size_t i = 0; i < request->key_count; i++)
+        lock_call_keys(slice_of(request->policy->settings.store_key_prefix), request->keys[i],
+                       request->lock->is_shadow, &worker->scratch, keys + i * LOCK_CALL_KEYS);
+    for (size_t i = 0; i < count; i++)
+        bytes += keys[i].len;
+    lock = mem_alloc(sizeof(*lock) + count * sizeof(*lock->keys) + bytes);
+    *lock = (struct lock){.tag = LOCK_TAG,
+                          .worker = worker,
+                          .snapshot = policy_ref(request->policy),
+                          .policy = request->lock,
+                          .events = request->events,
+                          .owner = request->owner,
+                          .questions = request->questions,
+                          .question_count = request->question_count,
+                          .may_be_known = true};
+    name_lock(lock, request->is_shared);
+    copy_terms(lock, request, keys, (char *)&lock->keys[count]);
+    arena_clear(&worker->scratch);
+    lock_worker_add(worker, lock);
+    return lock;
+}
+
+enum lock_result lock_open(struct lock_worker *worker, const struct lock_request *request,
+                           struct lock **ret_lock)
+{
+    struct lock *lock = *ret_lock = lock_new(worker, request);
+
+    CHECK(request->owner != NULL);
+    lock->asked_at_us = loop_boot_clock_us();
+    return ask(lock);
+}
+
+/* ---- questions ---- */
+
+const struct lock_answer *lock_last_answer(const struct lock *lock)
+{
+    return &lock->answer;
+}
+
+bool lock_was_charged(const struct lock *lock)
+{
+    return lock->has_answer;
+}
+
+bool lock_was_queued(const struct lock *lock)
+{
+    return lock->was_queued;
+}
+
+uint64_t lock_waited_us(const struct lock *lock)
+{
+    return lock->decided_at_us - lock->asked_at_us;
+}
+
+uint64_t lock_token(const struct lock *lock)
+{
+    return lock->token;
+}
+
+struct slice lock_id(const struct lock *lock)
+{
+    return lock->terms.id;
+}
+
+const struct lock_terms *lock_terms(const struct lock *lock)
+{
+    return &lock->terms;
+}
+
+bool lock_has_lapsed(const struct lock *lock)
+{
+    return lock->has_lapsed;
+}
