@@ -99,6 +99,12 @@ run:  ## build, and start the demo service with Lockkeeper in front of it
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@$(PYTHON) tests/demo/run.py $(B)/lockkeeper
 
+.PHONY: demo-seckill
+demo-seckill:  ## 1,000 buyers, 100 things: a sale without a lock, and with one
+	@.ci/deps run
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@$(PYTHON) tests/demo/seckill.py $(B)/lockkeeper
+
 .PHONY: install
 install: all  ## install to $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/lockkeeper/policies
@@ -124,6 +130,17 @@ test-unit:  ## the unit tests
 .PHONY: test-system
 test-system:  ## the system tests; K=EXPRESSION picks some
 	@$(PYTHON) tests/run_tests.py --parts system $(if $(K),-k '$(K)')
+
+.PHONY: test-faults
+test-faults:  ## locks while things break around them; K=EXPRESSION picks some
+	@$(PYTHON) tests/run_tests.py --parts faults $(if $(K),-k '$(K)')
+
+.PHONY: soak-locks
+soak-locks:  ## the safety checker of locks for SOAK_SECONDS (60)
+	@.ci/deps test
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@LOCKKEEPER=$(abspath $(B))/lockkeeper LOCK_SOAK_SECONDS=$(or $(SOAK_SECONDS),60) $(PYTHON) -m pytest -q -s \
+	    -p no:cacheprovider tests/faults/test_lock_safety.py
 
 .PHONY: asan
 asan:  ## unit and system tests under AddressSanitizer and UndefinedBehaviorSanitizer

@@ -174,15 +174,15 @@ def valgrind_jobs(_options):
             for stem, program in unit_programs("release")]
 
 
-def system_jobs(build, options):
-    report = os.path.join(options.scratch, f"system-{build}.xml")
+def pytest_jobs(folder, build, options):
+    report = os.path.join(options.scratch, f"{folder}-{build}.xml")
     command = [PYTHON, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", "--durations=8",
-               f"--junitxml={report}", "tests/system"]
+               f"--junitxml={report}", f"tests/{folder}"]
     if options.pick:
         command += ["-k", options.pick]
     env = {**SANITIZER_ENV, "LOCKKEEPER": f"{TOP}/{BUILDS[build][0]}/lockkeeper",
            "LOCKKEEPER_BUILD": build}
-    return [Job(f"system ({build})", command, pytest_reader(report), env, timeout_s=900)]
+    return [Job(f"{folder} ({build})", command, pytest_reader(report), env, timeout_s=900)]
 
 
 def fuzz_jobs(options):
@@ -213,10 +213,11 @@ PARTS = {
     "unit-asan": (["asan"], 0, lambda o: unit_jobs("asan", o)),
     "unit-tsan": (["tsan"], 0, lambda o: unit_jobs("tsan", o)),
     "valgrind": (["release"], 0, valgrind_jobs),
-    "system": (["release"], 1, lambda o: system_jobs("release", o)),
-    "system-asan": (["asan"], 2, lambda o: system_jobs("asan", o)),
-    "system-tsan": (["tsan"], 2, lambda o: system_jobs("tsan", o)),
-    "fuzz": (["fuzz"], 3, fuzz_jobs),
+    "system": (["release"], 1, lambda o: pytest_jobs("system", "release", o)),
+    "system-asan": (["asan"], 2, lambda o: pytest_jobs("system", "asan", o)),
+    "system-tsan": (["tsan"], 2, lambda o: pytest_jobs("system", "tsan", o)),
+    "faults": (["release"], 3, lambda o: pytest_jobs("faults", "release", o)),
+    "fuzz": (["fuzz"], 4, fuzz_jobs),
 }
 DEFAULT_PARTS = "lint,unit,unit-asan,valgrind,system,system-asan,fuzz"
 
@@ -229,7 +230,7 @@ def build_jobs(parts):
         for part in parts:
             if build in PARTS[part][0]:
                 goals += (["fuzz-programs"] if part == "fuzz" else
-                          ["all"] if part.startswith("system") else ["all", "unit-programs"])
+                          ["all"] if part.startswith(("system", "faults")) else ["all", "unit-programs"])
         if goals:
             command = ["make", "--no-print-directory", f"-j{os.cpu_count() or 2}", f"B={where}"]
             jobs.append(Job(f"build ({build})", command + settings + sorted(set(goals)), read_status))
@@ -260,7 +261,7 @@ def read_options():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--parts", default=DEFAULT_PARTS, help="comma-separated: " + ", ".join(PARTS))
     parser.add_argument("--fuzz-seconds", type=int, default=10)
-    parser.add_argument("-k", dest="pick", help="pytest's -k: which system tests")
+    parser.add_argument("-k", dest="pick", help="pytest's -k: which system and fault tests")
     parser.add_argument("-v", dest="verbose", action="store_true", help="show all output")
     options = parser.parse_args()
     options.parts = options.parts.split(",")

@@ -61,7 +61,13 @@ def start_service():
     return child, url
 
 
-def start_lockkeeper(options, listen, metrics, upstream):
+def pass_on(pipe):
+    for raw in pipe:
+        sys.stderr.write(raw.decode("utf-8", "replace"))
+
+
+def start_lockkeeper(options, listen, metrics, upstream, watch_log=pass_on):
+    """watch_log is given the rest of its log."""
     env = {**os.environ, "DEMO_UPSTREAM": upstream, "DEMO_LISTEN": listen, "DEMO_METRICS": metrics}
     child = start_child([options.lockkeeper, "run", options.policy], env=env, stderr=subprocess.PIPE)
     held_back = []
@@ -72,17 +78,11 @@ def start_lockkeeper(options, listen, metrics, upstream):
         except ValueError:
             entry = {}
         if entry.get("event") == "ready":
-            # From now on its log is simply passed on.
-            threading.Thread(target=pass_on, args=(child.stderr,), daemon=True).start()
+            threading.Thread(target=watch_log, args=(child.stderr,), daemon=True).start()
             return child, entry["listen"], entry.get("metrics")
         held_back.append(line)
     child.wait()
     raise Failure("Lockkeeper did not start:\n" + "".join(held_back))
-
-
-def pass_on(pipe):
-    for raw in pipe:
-        sys.stderr.write(raw.decode("utf-8", "replace"))
 
 
 def invitation(address, metrics):

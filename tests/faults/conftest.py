@@ -1,5 +1,6 @@
 """The fixtures of tests/system, and a ledger."""
 
+import concurrent.futures
 import importlib.util
 import os
 import sys
@@ -26,3 +27,11 @@ def ledger():
     service = Ledger()
     yield service
     service.kill()
+
+
+@pytest.fixture
+def background():
+    """background(function, ...) gives a future; the threads end with the test."""
+    pool = concurrent.futures.ThreadPoolExecutor(16)
+    yield pool.submit
+    pool.shutdown(wait=True)

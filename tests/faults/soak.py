@@ -1,0 +1,129 @@
+"""The load of the safety checker: many clients, few keys, random work, random impatience."""
+
+import asyncio
+import collections
+import random
+import time
+
+import checkers
+from clients import Client, LagProbe, Outcome, describe_waits
+from harness import SLOWNESS, wait_until
+from world import lock_policy, locked
+
+PERMITS = 3
+# From the client's request to the script in Redis: what first_come_first_served allows.
+TOLERANCE_NS = 100 * checkers.MS
+# Beyond its wait, before a refusal is with the client.
+SLACK_NS = 100 * checkers.MS
+
+
+class Kind:
+    """A route of the soak.  share: how many of 100 clients' requests go to it."""
+
+    def __init__(self, name, key_count, wait_ms, share, methods=("POST",), **lock):
+        self.name, self.key_count, self.wait_ms, self.share, self.methods = name, key_count, wait_ms, share, methods
+        self.lock = lock
+
+    def route(self):
+        lock = {"lease": "5s", "queue_max": 1000, **self.lock}
+        return locked(f"/{self.name}/{{key}}", f"{self.name}:{{path.key}}", wait=f"{self.wait_ms}ms", **lock)
+
+
+# 20 keys.
+KINDS = [
+    Kind("x", 8, 5000, 40),
+    Kind("hasty", 2, 150, 15),
+    Kind("rw", 5, 5000, 25, methods=("GET", "GET", "GET", "PUT"), mode="by_method"),
+    Kind("p", 4, 5000, 15, permits=PERMITS),
+    # The connection to the service is cut with the client's; the service may still be writing, so the
+    # lock lapses.
+    Kind("cut", 1, 2000, 5, on_client_abort="abort", lease="1600ms"),
+]
+
+
+class Load:
+    def __init__(self, addresses, seconds, client_count, seed, kinds=KINDS):
+        self.addresses, self.seconds, self.client_count, self.seed = addresses, seconds, client_count, seed
+        self.kinds = kinds
+        self.outcomes, self.lag_ns = [], 0
+
+    def pick(self, chance, name):
+        kind = chance.choices(self.kinds, [one.share for one in self.kinds])[0]
+        work_ms = min(chance.expovariate(1 / 4), 40)
+        outcome = Outcome(name, f"/{kind.name}/k{chance.randrange(kind.key_count)}?ms={work_ms:.1f}",
+                          chance.choice(kind.methods), chance.randrange(len(self.addresses)),
+                          wait_limit_ms=kind.wait_ms)
+        fields = []
+        if chance.random() < 0.05:
+            fields, outcome.wait_limit_ms = ["Prefer: wait=0"], 0
+        leave_after_s = chance.uniform(0, 0.15) if chance.random() < 0.08 else None
+        return outcome, leave_after_s, fields
+
+    async def client(self, number, deadline):
+        chance, client = random.Random(f"{self.seed}-{number}"), Client(self.addresses)
+        turn = 0
+        try:
+            while time.monotonic() < deadline:
+                outcome, leave_after_s, fields = self.pick(chance, f"c{number}-{turn}")
+                self.outcomes.append(await client.ask(outcome, leave_after_s, fields))
+                turn += 1
+        finally:
+            client.close()
+
+    async def run_all(self):
+        probe = LagProbe()
+        deadline = time.monotonic() + self.seconds
+        await asyncio.wait_for(asyncio.gather(*(self.client(i, deadline) for i in range(self.client_count))),
+                               self.seconds + 60)
+        self.lag_ns = probe.stop()
+
+    def run(self):
+        asyncio.run(self.run_all())
+        return self
+
+
+def soak_policy(ledger, redis_server, kinds=KINDS):
+    return lock_policy(ledger.url, redis_server.url, [kind.route() for kind in kinds])
+
+
+def kind_of(visits, *names):
+    return [visit for visit in visits if visit.key.split("/")[0] in names]
+
+
+def check_history(visits, load):
+    """Everything the safety checker demands of who worked when."""
+    exclusive = kind_of(visits, "x", "hasty", "cut")
+    shared = kind_of(visits, "rw")
+    # The measuring loop may be late itself, and then what it measured is too long by as much.
+    late_ns = load.lag_ns + (SLOWNESS - 1) * SLACK_NS
+    return (checkers.no_overlaps(exclusive) + checkers.tokens_rise(exclusive)
+            + checkers.no_writer_with_others(shared) + checkers.tokens_rise_around_writers(shared)
+            + checkers.at_most(kind_of(visits, "p"), PERMITS)
+            + checkers.tokens_given(visits)
+            + checkers.first_come_first_served(visits, load.outcomes, TOLERANCE_NS + late_ns)
+            + checkers.refused_in_time(load.outcomes, SLACK_NS + late_ns)
+            + checkers.answers_are_true(visits, load.outcomes))
+
+
+def wait_queues_empty(redis_server, lease_s=5):
+    with redis_server.client() as client:
+        wait_until(lambda: not checkers.queued_keys(client), 5, "the queues are empty", every_s=0.05)
+        wait_until(lambda: not checkers.held_keys(client) or holders_lapsed(client), lease_s + 2,
+                   "nobody holds a lock", every_s=0.1)
+        assert checkers.immortal_keys(client) == []
+
+
+def holders_lapsed(client):
+    """Holders that left without a release are dropped by whoever comes next; nobody does now."""
+    seconds, micros = client.time()
+    now_us = seconds * 1_000_000 + micros
+    return all(client.zcount(key, now_us, "+inf") == 0 for key in checkers.held_keys(client))
+
+
+def summary(load, visits):
+    count = collections.Counter(str(one.status) if one.status else "left" if one.has_left else "cut off"
+                                for one in load.outcomes)
+    waits = [one.wait_ms / 1000 for one in load.outcomes if one.status == 200 and one.wait_ms is not None]
+    return (f"{len(load.outcomes)} requests in {load.seconds} s, {len(visits)} executed; "
+            + ", ".join(f"{name}: {number}" for name, number in sorted(count.items()))
+            + f"; waits: {describe_waits(waits)}; the clients' loop was late by {load.lag_ns / 1e6:.0f} ms at worst")
