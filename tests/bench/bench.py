@@ -3,12 +3,13 @@
 
     make bench                      or, with options:  make bench BENCH='--rounds 9 --seconds 5'
 
-Three sections, each with its rivals in interleaved rounds, so that what else the machine does hits all
+Sections, each with its rivals in interleaved rounds, so that what else the machine does hits all
 of them alike; the medians are shown, and each as a ratio to Lockkeeper's.
 
   hot key       one token_bucket on a real Redis, one key for all requests
   many keys     the same, each request on one of 10,000 keys
   pass-through  no limit
+  locks         an exclusive lock on a real Redis, on one key and on many; see bench_locks.py
 
 The limit in nginx is lua-resty-redis calling the same script by EVALSHA with the very arguments that
 Lockkeeper sends (they are read off Redis's MONITOR), so both ask for the same decision.
@@ -32,6 +33,8 @@ import tempfile
 import threading
 import time
 import urllib.request
+
+import bench_locks
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -156,13 +159,15 @@ http {{
 
     # ---- the rivals: each gives its port and how to find its workers' pids -----------------------
 
-    def start_lockkeeper(self, key=None, wrapper=()):
-        """key: of its token_bucket, "" for one key for all; None: no limit.  wrapper: a command to run it
-        under."""
+    def start_lockkeeper(self, key=None, wrapper=(), routes=None):
+        """key: of its token_bucket, "" for one key for all; None: no limit, or what routes say.  wrapper:
+        a command to run it under."""
         port = free_port()
         policy = {"listen": f"127.0.0.1:{port}", "metrics": "off", "workers": 1, "access_log": "off",
                   "upstream": f"http://127.0.0.1:{self.origin_port}",
                   "store": f"unix://{self.redis_socket}"}
+        if routes is not None:
+            policy["routes"] = routes
         if key is not None:
             limit = {"name": "bench", "rate": "1000000/second", "burst": 1000000,
                      "algorithm": "token_bucket"}
@@ -177,16 +182,20 @@ http {{
     def upstream_block(self):
         return f"upstream origin {{ server 127.0.0.1:{self.origin_port}; keepalive 256; keepalive_requests 1000000000; }}"
 
-    def start_nginx_proxy(self, access=""):
+    def start_nginx_proxy(self, access="", front=""):
+        """access: what decides before the request is passed on.  front: a location that answers instead,
+        and has /pass/ to ask."""
         port = free_port()
-        modules = ["ndk_http_module", "ngx_http_lua_module"] if access else []
-        lua = 'lua_package_path "/usr/share/lua/5.1/?.lua;;";' if access else ""
+        modules = ["ndk_http_module", "ngx_http_lua_module"] if access or front else []
+        lua = 'lua_package_path "/usr/share/lua/5.1/?.lua;;";' if access or front else ""
+        proxied = "/pass/" if front else "/"
         child = self.start_nginx(f"proxy-{port}", f"""
     {lua}
     {self.upstream_block()}
     server {{
         listen 127.0.0.1:{port} backlog=4096;
-        location / {{
+        {front}
+        location {proxied} {{
             {access}
             proxy_pass http://origin;
             proxy_http_version 1.1;
@@ -363,6 +372,9 @@ def run_sections(bench):
         rivals = {"lockkeeper": bench.start_lockkeeper(), "nginx": bench.start_nginx_proxy(),
                   "haproxy": bench.start_haproxy()}
         show("Pass-through", measure(bench, rivals), False)
+    if "locks" in options.sections:
+        for title, rivals, script in bench_locks.contests(bench, spread):
+            show(title, measure(bench, rivals, script), True)
 
 
 def main():
@@ -371,7 +383,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--sections", default="hot,many,pass", type=lambda text: text.split(","))
+    parser.add_argument("--sections", default="hot,many,pass,locks", type=lambda text: text.split(","))
     bench = Bench(parser.parse_args())
     try:
         run_sections(bench)
