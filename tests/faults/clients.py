@@ -6,6 +6,7 @@ import time
 from typing import Optional
 
 WAIT_MS = re.compile(rb"\r\nlock-status:[^\r]*\bwait-ms=(\d+)", re.I)
+TOKEN = re.compile(rb"\r\nlock-status:[^\r]*\btoken=(\d+)", re.I)
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.I)
 REASON = re.compile(rb'"reason": *"([^"]+)"')
 # How often the loop looks at how late it is.
@@ -16,12 +17,13 @@ class Outcome:
     """One request as its client saw it.  status 0: no answer, because it left or was cut off."""
 
     __slots__ = ("id", "target", "method", "sidecar", "sent_ns", "done_ns", "status", "wait_ms",
-                 "wait_limit_ms", "reason", "has_left")
+                 "token", "wait_limit_ms", "reason", "has_left")
 
     def __init__(self, name, target="/", method="POST", sidecar=0, sent_ns=0, wait_limit_ms=0):
         self.id, self.target, self.method, self.sidecar = name, target, method, sidecar
         self.sent_ns, self.done_ns, self.status, self.wait_limit_ms = sent_ns, 0, 0, wait_limit_ms
         self.wait_ms: Optional[int] = None
+        self.token: Optional[int] = None
         self.reason = None
         self.has_left = False
 
@@ -61,6 +63,10 @@ class Exchange(asyncio.Protocol):
         self.is_open = False
         self.give(b"")
 
+    def leave(self):
+        self.is_open = False
+        self.transport.abort()
+
     def give(self, data):
         if self.answer is not None and not self.answer.done():
             self.answer.set_result(data)
@@ -96,7 +102,7 @@ class Client:
         outcome.done_ns = time.monotonic_ns()
         if not answer.done():
             outcome.has_left = True
-            exchange.transport.abort()
+            exchange.leave()
             return outcome
         read_answer(outcome, answer.result())
         return outcome
@@ -112,6 +118,8 @@ def read_answer(outcome, data):
     outcome.status = int(data[9:12])
     wait = WAIT_MS.search(data)
     outcome.wait_ms = int(wait[1]) if wait else None
+    token = TOKEN.search(data)
+    outcome.token = int(token[1]) if token else None
     if outcome.status >= 400:
         reason = REASON.search(data)
         outcome.reason = reason[1].decode() if reason else None
