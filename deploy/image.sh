@@ -1,0 +1,21 @@
+#!/bin/sh
+# Builds the image from this tree (make image), reproducibly: same sources, same base, same id.
+#
+#   deploy/image.sh [IMAGE]      needs podman;  BASE=IMAGE builds on another image of Debian 12
+set -eu
+cd "$(dirname "$0")/.."
+image=${1:-localhost/lockkeeper}
+base=${BASE:-localhost/lockkeeper-base}
+
+if [ -z "${BASE:-}" ] && ! podman image exists "$base"; then
+    echo "image: making $base first, once"
+    deploy/base.sh "$base"
+fi
+version=$(sed -n 's/^VERSION := //p' Makefile)
+revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
+# The user's own hard limit: more than that may not be given to the build's containers.
+files=$(ulimit -Hn)
+[ "$files" != unlimited ] || files=1048576
+podman build --quiet --ulimit "nofile=$files:$files" --network host --timestamp 0 --layers=false \
+    --build-arg BASE="$base" --build-arg VERSION="$version" --build-arg REVISION="$revision" \
+    -t "$image" -f deploy/Containerfile .
