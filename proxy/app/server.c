@@ -15,6 +15,7 @@
 #include "app/worker.h"
 #include "base/arena.h"
 #include "base/log.h"
+#include "guard/fence.h"
 #include "net/loop.h"
 #include "net/tls.h"
 #include "policy/policy.h"
@@ -32,6 +33,7 @@ struct server {
     struct policy *policy;
     struct metrics *metrics;
     struct embedded *embedded;
+    struct fence_table *fences;
     struct tls_context *upstream_tls;
     struct admin *admin;
     struct worker_shared shared;
@@ -257,8 +259,10 @@ static bool start(struct server *s)
     policy_bind_metrics(s->policy, s->metrics);
     record_load(s, true, true);
     s->embedded = embedded_open(s->policy->settings.embedded_max_bytes);
+    s->fences = fence_table_open(FENCE_MAX_KEYS);
     s->shared = (struct worker_shared){.metrics = s->metrics,
                                        .embedded = s->embedded,
+                                       .fences = s->fences,
                                        .main_loop = s->loop,
                                        .on_stopped = on_worker_stopped,
                                        .owner = s,
@@ -296,6 +300,8 @@ static void stop(struct server *s)
         (void)!loop_on_signal(s->loop, SIGHUP, NULL, NULL);
         loop_close(&s->loop);
     }
+    if (s->fences != NULL)
+        fence_table_unref(&s->fences);
     if (s->embedded != NULL)
         embedded_unref(&s->embedded);
     if (s->upstream_tls != NULL)

@@ -221,11 +221,13 @@ static int open_parts(struct worker *w, struct policy *policy, const char *liste
     w->env.metrics = w->shared->metrics;
     w->env.shard = metrics_shard(w->shared->metrics, w->index);
     w->env.log = &w->log;
+    list_init(&w->env.detached);
     if (policy->settings.access_log != POLICY_LOG_OFF)
         w->env.access_log = log_sink_open(1, LOG_MAX_BYTES);
     find_slots(w);
     open_store(w, &policy->settings);
     w->env.guards = guard_worker_open(w->loop, w->store, w->env.shard, &w->log);
+    guard_worker_set_fences(w->env.guards, w->shared->fences);
     open_upstream(w, policy);
     open_server(w);
     metrics_set(w->env.shard, w->workers_slot, 1);
@@ -239,6 +241,7 @@ static void close_parts(struct worker *w)
     timer_stop(w->loop, &w->drain_timer);
     if (w->listener != NULL)
         listener_close(&w->listener);
+    request_end_detached(&w->env);
     http_server_close(&w->server);
     upstream_pool_close(&w->env.upstream);
     guard_worker_close(&w->env.guards);
@@ -310,7 +313,8 @@ static void on_drain_timer(struct timer *timer)
     struct worker *w = CONTAINER_OF(timer, struct worker, drain_timer);
     uint64_t now_ms = loop_now_ms(w->loop);
 
-    if (w->server.connection_count == 0 && w->env.active_requests == 0) {
+    if (w->server.connection_count == 0 && w->env.active_requests == 0 &&
+        guard_worker_is_idle(w->env.guards)) {
         loop_stop(w->loop);
         return;
     }
@@ -330,6 +334,7 @@ static void on_drain_message(struct loop *loop, struct loop_message *message)
 
     listener_close(&w->listener);
     http_server_drain(&w->server);
+    guard_worker_drain(w->env.guards);
     w->drain_until_ms = loop_now_ms(loop) + w->env.policy->settings.drain_timeout_ms;
     on_drain_timer(&w->drain_timer);
 }

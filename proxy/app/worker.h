@@ -9,6 +9,7 @@
 #include "policy/policy.h"
 
 struct embedded;
+struct fence_table;
 struct loop;
 struct tls_context;
 struct worker;
@@ -17,6 +18,7 @@ struct worker;
 struct worker_shared {
     struct metrics *metrics;
     struct embedded *embedded;
+    struct fence_table *fences;
     struct tls_context *upstream_tls; /* NULL: the service speaks plain HTTP */
     struct loop *main_loop;
     /* On the main loop, once per worker, when its last request is over after worker_drain. */

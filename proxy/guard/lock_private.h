@@ -1,5 +1,5 @@
-/* What guard/lock.c (one acquisition) and guard/lock_worker.c (all of a worker's) share.  Nobody
- * else includes this. */
+/* What guard/lock.c (one acquisition), guard/lock_hold.c (its hold) and guard/lock_worker.c (all of
+ * a worker's) share.  Nobody else includes this. */
 #ifndef GUARD_LOCK_PRIVATE_H
 #define GUARD_LOCK_PRIVATE_H
 
@@ -89,6 +89,16 @@ void lock_worker_drop_renewal(struct lock *lock);
 /* Runs a call whose memory is in scratch. */
 enum store_result lock_worker_eval(struct lock_worker *worker, struct store_call *call,
                                    struct reply *ret_reply);
+
+/* ---- between lock.c and lock_hold.c ---- */
+
+void lock_set_state(struct lock *lock, enum lock_state state);
+void lock_count_waiting(struct lock *lock, bool is_waiting);
+/* The store has just said that the lock is held, to a question sent at sent_at_us. */
+void lock_extend(struct lock *lock, uint64_t sent_at_us);
+void lock_start_hold_timer(struct lock *lock);
+/* Asks the store, and tells the owner. */
+void lock_judge(struct lock *lock);
 
 /* ---- lock.c, for lock_worker.c ---- */
 

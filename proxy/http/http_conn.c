@@ -76,7 +76,7 @@ static void release_exchange(struct http_conn *conn)
 
 void http_conn_free(struct http_conn *conn)
 {
-    CHECK(conn->state == HTTP_CONN_CLOSED && conn->depth == 0);
+    CHECK(conn->state == HTTP_CONN_CLOSED && conn->depth == 0 && !conn->is_kept);
     loop_undefer(&conn->task);
     list_remove(&conn->node);
     release_exchange(conn);
@@ -547,10 +547,10 @@ static void on_task(struct loop_task *task)
     struct http_conn *conn = CONTAINER_OF(task, struct http_conn, task);
 
     CHECK_TAG(conn, HTTP_CONN);
-    if (conn->state == HTTP_CONN_CLOSED)
-        http_conn_free(conn);
-    else
+    if (conn->state != HTTP_CONN_CLOSED)
         conn_run(conn, SLICE_NONE);
+    else if (!conn->is_kept)
+        http_conn_free(conn);
 }
 
 void http_conn_open(struct http_server *server, struct stream *stream)

@@ -266,6 +266,21 @@ uint64_t http_conn_received_bytes(const struct http_conn *conn)
     return conn->received_bytes;
 }
 
+void http_conn_keep(struct http_conn *conn)
+{
+    CHECK_TAG(conn, HTTP_CONN);
+    CHECK(conn->state == HTTP_CONN_ENDED);
+    conn->is_kept = true;
+}
+
+void http_conn_drop(struct http_conn *conn)
+{
+    CHECK_TAG(conn, HTTP_CONN);
+    CHECK(conn->is_kept && conn->state == HTTP_CONN_CLOSED);
+    conn->is_kept = false;
+    loop_defer(conn->server->loop, &conn->task);
+}
+
 bool http_conn_head_is_sent(const struct http_conn *conn)
 {
     return conn->head_sent;

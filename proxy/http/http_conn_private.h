@@ -39,6 +39,7 @@ struct http_conn {
     bool closes_after : 1;  /* the connection ends with this exchange */
     bool wants_drain : 1;   /* the handler was told STREAM_FULL */
     bool head_is_timed : 1; /* the header timeout runs */
+    bool is_kept : 1;       /* the memory outlives the connection */
 
     struct http_server *server;
     struct stream *stream;

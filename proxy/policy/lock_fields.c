@@ -134,7 +134,7 @@ static bool can_miss(const struct template *const *keys, size_t count)
     return false;
 }
 
-static void check_missing(struct schema *schema, const char *key, bool may_miss, bool is_known)
+static void check_missing(struct schema *schema, const char *key, bool may_miss)
 {
     bool is_given = schema_is_given(schema, "on_missing_key");
 
@@ -142,7 +142,7 @@ static void check_missing(struct schema *schema, const char *key, bool may_miss,
         schema_problem(schema, POLICY_ERROR, key,
                        "a request may lack what this names: say on_missing_key: deny (refuse it), "
                        "skip (let it pass) or shared (one for all such)");
-    if (!may_miss && is_given && is_known)
+    if (!may_miss && is_given)
         schema_problem(schema, POLICY_WARNING, "on_missing_key",
                        "has no effect: the key can never be missing");
 }
@@ -164,7 +164,7 @@ static void check_keys(struct schema *schema, const struct policy_lock *lock)
         schema_problem(schema, POLICY_ERROR, key, "a request takes at most %d locks",
                        POLICY_MAX_LOCK_KEYS);
     if (schema_is_sound(schema, key))
-        check_missing(schema, key, can_miss(lock->keys, lock->key_count), true);
+        check_missing(schema, key, can_miss(lock->keys, lock->key_count));
 }
 
 static void check_times(struct schema *schema, const struct policy_lock *lock)
@@ -225,7 +225,7 @@ static void check_fence(struct schema *schema, void *record)
     const struct policy_fence *fence = record;
 
     if (schema_is_sound(schema, "key") && fence->key != NULL)
-        check_missing(schema, "key", template_can_miss(fence->key), true);
+        check_missing(schema, "key", template_can_miss(fence->key));
 }
 
 static void check_context(struct schema *schema, void *record)

@@ -5,11 +5,11 @@
 
 #include "guard/digits.h"
 
-/* Bytes one text may take in the line.  There are 11 of them; the names and numbers around them
+/* Bytes one text may take in the line.  There are 12 of them; the names and numbers around them
  * take less than FIXED_MAX_BYTES. */
 #define VALUE_MAX_BYTES 1024
 #define FIXED_MAX_BYTES 768
-_Static_assert(11 * VALUE_MAX_BYTES + FIXED_MAX_BYTES <= ACCESS_LOG_LINE_BYTES, "a line fits");
+_Static_assert(12 * VALUE_MAX_BYTES + FIXED_MAX_BYTES <= ACCESS_LOG_LINE_BYTES, "a line fits");
 
 struct line {
     char *at;
@@ -91,6 +91,11 @@ size_t access_log_format(struct access_log_clock *clock, const struct access_log
     put_number(&line, SLICE(",\"duration_us\":"), entry->duration_us);
     put_number(&line, SLICE(",\"upstream_us\":"), entry->upstream_us);
     put_number(&line, SLICE(",\"store_us\":"), entry->store_us);
+    if (entry->lock != NULL) {
+        put_string(&line, SLICE(",\"lock\":"), slice_of(entry->lock));
+        put_number(&line, SLICE(",\"lock_wait_us\":"), entry->lock_wait_us);
+        put_number(&line, SLICE(",\"lock_token\":"), entry->lock_token);
+    }
     put_number(&line, SLICE(",\"received_bytes\":"), entry->received_bytes);
     put_number(&line, SLICE(",\"sent_bytes\":"), entry->sent_bytes);
     put_string(&line, SLICE(",\"client_ip\":"), entry->client_ip);

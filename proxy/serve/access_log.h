@@ -22,6 +22,8 @@ struct access_log_entry {
     uint64_t upstream_us; /* until the service's head came, or ACCESS_LOG_NONE */
     uint64_t store_us;    /* waiting for the store, or ACCESS_LOG_NONE */
     uint64_t received_bytes, sent_bytes;
+    const char *lock; /* what became of the request at its lock, or NULL */
+    uint64_t lock_wait_us, lock_token; /* or ACCESS_LOG_NONE */
     struct slice client_ip, request_id, trace_id, user_agent; /* at == NULL: left out */
     struct slice upstream;                                    /* address, or empty */
 };
@@ -33,7 +35,7 @@ struct access_log_clock {
 };
 
 /* The longest line; longer values are cut. */
-#define ACCESS_LOG_LINE_BYTES 12288
+#define ACCESS_LOG_LINE_BYTES 13312
 
 /* The line with its newline; room is ACCESS_LOG_LINE_BYTES. */
 size_t access_log_format(struct access_log_clock *clock, const struct access_log_entry *entry,

@@ -1,13 +1,14 @@
 #include "serve/forward.h"
 
-/* Fields added to a head at most: Host, X-Forwarded-For, -Proto, -Host, X-Request-Id, Via; or those
- * of a verdict, X-Request-Id and Via. */
-#define MAX_ADDED (VERDICT_MAX_FIELDS + 2)
+/* Fields added to a head at most: Host, X-Forwarded-For, -Proto, -Host, X-Request-Id, Via and those
+ * of a verdict; or those of a verdict, X-Request-Id and Via. */
+#define MAX_ADDED (6 + VERDICT_MAX_UPSTREAM_FIELDS)
+_Static_assert(VERDICT_MAX_FIELDS + 2 <= MAX_ADDED, "both directions fit");
 
 _Static_assert(HTTP_FIELD_COUNT <= 64, "field ids fit a word");
 #define BIT(id) (UINT64_C(1) << HTTP_FIELD_##id)
 
-#define STRIPPED_FROM_REQUESTS (BIT(FENCING_TOKEN) | BIT(LOCK_KEY) | BIT(LOCK_MODE))
+#define FENCE_FIELDS (BIT(FENCING_TOKEN) | BIT(LOCK_KEY) | BIT(LOCK_MODE))
 #define FORWARDED_FIELDS                                                                           \
     (BIT(FORWARDED) | BIT(X_FORWARDED_FOR) | BIT(X_FORWARDED_PROTO) | BIT(X_FORWARDED_HOST))
 
@@ -80,8 +81,10 @@ static void add_forwarded(const struct http_request *head, const struct forward_
 /* What of the request does not go on as it is. */
 static uint64_t dropped_from_request(const struct http_request *head, const struct forward_hop *hop)
 {
-    uint64_t dropped = STRIPPED_FROM_REQUESTS;
+    uint64_t dropped = BIT(LOCK_CONTEXT);
 
+    if (!hop->is_fenced)
+        dropped |= FENCE_FIELDS;
     if (!hop->is_peer_trusted)
         dropped |= FORWARDED_FIELDS;
     else if (hop->peer_address.at != NULL)
@@ -110,6 +113,9 @@ void forward_request(const struct http_request *head, const struct forward_hop *
     add_forwarded(head, hop, arena, &ret->fields);
     add_field(&ret->fields, HTTP_FIELD_X_REQUEST_ID, SLICE("X-Request-Id"), hop->request_id);
     add_field(&ret->fields, HTTP_FIELD_VIA, SLICE("Via"), via(head->minor));
+    for (size_t i = 0; hop->verdict != NULL && i < hop->verdict->upstream_field_count; i++)
+        add_field(&ret->fields, HTTP_FIELD_OTHER, hop->verdict->upstream_fields[i].name,
+                  hop->verdict->upstream_fields[i].value);
 }
 
 void forward_response(const struct http_response *head, const struct verdict *verdict,

@@ -86,10 +86,16 @@ void relay_send_head(struct relay *relay, const struct http_response *head)
         upstream_read_stop(relay->exchange);
 }
 
+void relay_send_body(struct relay *relay, struct slice data)
+{
+    if (relay->conn != NULL && http_conn_send_body(relay->conn, data) == STREAM_FULL &&
+        relay->exchange != NULL)
+        upstream_read_stop(relay->exchange);
+}
+
 void relay_on_service_body(struct relay *relay, struct slice data)
 {
-    if (relay->conn != NULL && http_conn_send_body(relay->conn, data) == STREAM_FULL)
-        upstream_read_stop(relay->exchange);
+    relay_send_body(relay, data);
 }
 
 void relay_on_service_drain(struct relay *relay)

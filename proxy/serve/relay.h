@@ -43,6 +43,8 @@ void relay_on_connected(struct relay *relay);
 void relay_on_interim(struct relay *relay, const struct http_response *head);
 /* head is ready for the client. */
 void relay_send_head(struct relay *relay, const struct http_response *head);
+/* The same, when the exchange may be over. */
+void relay_send_body(struct relay *relay, struct slice data);
 void relay_on_service_body(struct relay *relay, struct slice data);
 void relay_on_service_drain(struct relay *relay);
 

@@ -1,72 +1,20 @@
-/*   on_request --> match --> guard --> send --> relay --> finish
- *                    |         | ^      |        | ^        ^
- *                    |         v |      |        v |        |
- *                    |       (wait)     |      (wait)       |
- *                    +---------+--------+--------+- refuse -+
+/*   on_request --> match --> guard --> send --> relay --> release --> finish
+ *                    |         | ^      |        | ^        | ^         ^
+ *                    |         v |      |        v |        v |         |
+ *                    |       (wait)     |      (wait)     (wait)        |
+ *                    +---------+--------+--------+- refuse -+-----------+
  *
  * What waits is resumed by running its step again: guard by its verdict, relay by the end of the
- * exchange.  A client that goes away takes any step to its end at once (on_gone). */
+ * exchange, release by the lock's.  A client that goes away takes any step to its end at once
+ * (on_gone), but for a request that holds a lock and is at work: that one goes on without it. */
 #include "serve/request.h"
 
-#include "guard/guard.h"
 #include "policy/router.h"
 #include "serve/forward.h"
-#include "serve/peer.h"
 #include "serve/problem_json.h"
-#include "serve/relay.h"
+#include "serve/request_private.h"
 
-#define REQUEST_TAG 0x74737152u /* "Rqst" */
-
-enum step_next { STEP_NEXT, STEP_WAIT, STEP_DONE };
-
-/*  X(step, what bounds its waits) */
-#define REQUEST_STEPS(X)                                                                           \
-    X(match, "never waits")                                                                        \
-    X(guard, "the store's deadline for a call")                                                    \
-    X(send, "never waits")                                                                         \
-    X(relay, "the pool's and the connection's timeouts")                                           \
-    X(refuse, "never waits")                                                                       \
-    X(finish, "never waits")
-
-#define STEP_ENUM(step, bound) AT_##step,
-enum request_step { REQUEST_STEPS(STEP_ENUM) AT_COUNT };
-
-/* How the service's part ended. */
-enum service_end { SERVICE_OPEN, SERVICE_ENDED, SERVICE_FAILED };
-
-struct request {
-    uint32_t tag;
-    enum request_step at;
-    bool running;
-    bool is_head_sent, is_connected;
-    enum service_end service_end;
-    enum upstream_failure failure;
-    unsigned status;    /* of the answer; 0 = none was given */
-    const char *reason; /* why we answered ourselves or gave up, or NULL */
-    struct serve_env *env;
-    struct http_conn *conn;
-    struct arena *arena;
-    const struct http_request *head;
-    struct policy *policy;
-    const struct policy_route *route;
-    struct guard *guard;
-    const struct verdict *verdict; /* of the guards; NULL until it is known */
-    const struct verdict *refusal; /* what is answered instead of the service's answer */
-    struct slice request_id;
-    struct slice upstream_address;
-    uint64_t sent_at_us, upstream_us;
-    struct peer peer;
-    struct relay relay;
-    const struct jwt_claims *jwt_claims; /* of the request's token, once a key has asked for it */
-    struct facts facts;
-};
-
-static const struct verdict no_verdict = {.kind = VERDICT_ALLOW};
-
-static bool is_logged(const struct request *r)
-{
-    return r->env->access_log != NULL && r->policy->settings.access_log != POLICY_LOG_OFF;
-}
+const struct verdict request_no_verdict = {.kind = VERDICT_ALLOW};
 
 static struct slice find_header(const void *request, struct slice lowercase_name)
 {
@@ -75,7 +23,7 @@ static struct slice find_header(const void *request, struct slice lowercase_name
 
 /* ---- refusing ---- */
 
-static void refuse(struct request *r, const struct verdict *refusal)
+void request_refuse(struct request *r, const struct verdict *refusal)
 {
     r->refusal = refusal;
     r->reason = refusal->reason;
@@ -88,7 +36,7 @@ static void refuse_with(struct request *r, unsigned status, const char *reason,
 {
     struct verdict *refusal = arena_alloc(r->arena, sizeof(*refusal));
 
-    *refusal = *(r->verdict != NULL ? r->verdict : &no_verdict);
+    *refusal = *(r->verdict != NULL ? r->verdict : &request_no_verdict);
     refusal->kind = VERDICT_REFUSE;
     refusal->status = status;
     refusal->reason = reason;
@@ -99,7 +47,7 @@ static void refuse_with(struct request *r, unsigned status, const char *reason,
     refusal->violated_count = 0;
     refusal->has_retry_after = status == 503;
     refusal->retry_after_s = 1;
-    refuse(r, refusal);
+    request_refuse(r, refusal);
 }
 
 static void refuse_failed(struct request *r)
@@ -109,182 +57,6 @@ static void refuse_failed(struct request *r)
     refuse_with(r, upstream_failure_status(failure), upstream_failure_reason(failure),
                 upstream_failure_was_sent(failure) ? VERDICT_EXECUTED_UNKNOWN : VERDICT_EXECUTED_NO,
                 upstream_failure_text(failure));
-}
-
-/* ---- the service's events ---- */
-
-static void request_run(struct request *r);
-
-static void on_service_connected(void *owner)
-{
-    struct request *r = owner;
-
-    CHECK_TAG(r, REQUEST);
-    r->is_connected = true;
-    relay_on_connected(&r->relay);
-}
-
-static void on_service_interim(void *owner, const struct http_response *head)
-{
-    struct request *r = owner;
-
-    CHECK_TAG(r, REQUEST);
-    relay_on_interim(&r->relay, head);
-}
-
-static void on_service_head(void *owner, const struct http_response *head)
-{
-    struct request *r = owner;
-    struct http_response answer;
-
-    CHECK_TAG(r, REQUEST);
-    if (is_logged(r)) {
-        r->upstream_us = loop_clock_us() - r->sent_at_us;
-        r->upstream_address =
-            arena_copy(r->arena, slice_of(upstream_exchange_address(r->relay.exchange)));
-    }
-    r->is_head_sent = true;
-    r->status = head->status;
-    forward_response(head, r->verdict, r->request_id, r->arena, &answer);
-    relay_send_head(&r->relay, &answer);
-}
-
-static void on_service_body(void *owner, struct slice data)
-{
-    struct request *r = owner;
-
-    relay_on_service_body(&r->relay, data);
-}
-
-static void on_service_drain(void *owner)
-{
-    struct request *r = owner;
-
-    relay_on_service_drain(&r->relay);
-}
-
-static void on_service_end(void *owner)
-{
-    struct request *r = owner;
-
-    CHECK_TAG(r, REQUEST);
-    relay_forget_service(&r->relay);
-    r->service_end = SERVICE_ENDED;
-    request_run(r);
-}
-
-static void on_service_fail(void *owner, enum upstream_failure failure)
-{
-    struct request *r = owner;
-
-    CHECK_TAG(r, REQUEST);
-    relay_forget_service(&r->relay);
-    r->service_end = SERVICE_FAILED;
-    r->failure = failure;
-    r->reason = upstream_failure_reason(failure);
-    request_run(r);
-}
-
-static const struct upstream_events service_events = {
-    .on_connected = on_service_connected,
-    .on_interim = on_service_interim,
-    .on_head = on_service_head,
-    .on_body = on_service_body,
-    .on_drain = on_service_drain,
-    .on_end = on_service_end,
-    .on_fail = on_service_fail,
-};
-
-/* ---- settling ---- */
-
-static void settle_guards(struct request *r)
-{
-    struct guard_outcome outcome = {.status = r->status,
-                                    .forwarded = r->is_connected,
-                                    .service_finished = r->service_end == SERVICE_ENDED};
-
-    if (r->verdict != NULL && r->guard != NULL)
-        metrics_observe_us(r->env->shard, r->route->admission_slot, r->verdict->store_us);
-    guard_end(&r->guard, &outcome);
-}
-
-static uint32_t refusal_slot(struct serve_env *env, const char *route, const char *reason)
-{
-    uintptr_t mix = (uintptr_t)reason * 31 + (uintptr_t)route;
-    struct request_refusal_slot *known =
-        &env->refusals[(mix >> 4 ^ mix >> 10) % REQUEST_REFUSAL_SLOTS];
-
-    /* Names are compared, not their addresses: these change when policies are loaded again. */
-    if (known->reason == reason && strcmp(known->route, route) == 0)
-        return known->slot;
-    if (strlen(route) >= sizeof(known->route))
-        return metrics_series2(env->metrics, METRIC_REFUSALS, route, reason);
-    known->reason = reason;
-    known->slot = metrics_series2(env->metrics, METRIC_REFUSALS, route, reason);
-    strcpy(known->route, route);
-    return known->slot;
-}
-
-static void count_request(struct request *r, uint64_t duration_us)
-{
-    struct metrics_shard *shard = r->env->shard;
-
-    metrics_add(shard,
-                r->route->request_slots[r->status >= 100 && r->status < 600 ? r->status / 100 : 0],
-                1);
-    metrics_observe_us(shard, r->route->duration_slot, duration_us);
-    if (r->refusal != NULL)
-        metrics_add(shard, refusal_slot(r->env, r->route->name, r->refusal->reason), 1);
-}
-
-static void log_request(struct request *r, uint64_t duration_us)
-{
-    const struct verdict *verdict = r->verdict != NULL ? r->verdict : &no_verdict;
-    struct access_log_entry entry;
-
-    if (!is_logged(r))
-        return;
-    if (r->policy->settings.access_log == POLICY_LOG_ERRORS && r->status >= 100 &&
-        r->status < 400 && r->reason == NULL)
-        return;
-    peer_find_client(&r->peer, &r->policy->settings, &r->head->fields, r->arena);
-    entry = (struct access_log_entry){
-        .wall_us = loop_wall_clock_us(),
-        .method = r->head->method,
-        .path = r->head->path,
-        .status = r->status,
-        .route = r->route->name,
-        .decision = verdict->decision,
-        .limit = verdict->limit,
-        .reason = r->reason,
-        .duration_us = duration_us,
-        .upstream_us = r->upstream_us,
-        .store_us = verdict->decision != NULL ? verdict->store_us : ACCESS_LOG_NONE,
-        .received_bytes = http_conn_received_bytes(r->conn),
-        .sent_bytes = http_conn_sent_bytes(r->conn),
-        .client_ip = r->peer.client_address,
-        .request_id = r->request_id,
-        .trace_id = trace_id(http_fields_get(&r->head->fields, HTTP_FIELD_TRACEPARENT)),
-        .user_agent = http_fields_get(&r->head->fields, HTTP_FIELD_USER_AGENT),
-        .upstream = r->upstream_address,
-    };
-    access_log_write(r->env->access_log, &r->env->clock, &entry);
-}
-
-/* Everything but the connection, which comes after: guards are settled before the client can see
- * the last byte. */
-static void settle(struct request *r)
-{
-    uint64_t duration_us = loop_clock_us() - http_conn_request_at_us(r->conn);
-
-    relay_stop(&r->relay);
-    settle_guards(r);
-    count_request(r, duration_us);
-    log_request(r, duration_us);
-    CHECK(r->env->active_requests > 0);
-    r->env->active_requests--;
-    r->tag = 0;
-    policy_unref(&r->policy);
 }
 
 /* ---- steps ---- */
@@ -336,10 +108,13 @@ static enum step_next step_guard(struct request *r)
                                   .facts = &r->facts,
                                   .arena = r->arena,
                                   .on_verdict = on_verdict,
-                                  .owner = r};
+                                  .on_judged = request_on_judged,
+                                  .on_finished = request_on_finished,
+                                  .owner = r,
+                                  .is_peer_trusted = r->peer.is_trusted};
 
     if (r->verdict == NULL) {
-        if (r->route->limit_count > 0) {
+        if (r->route->limit_count > 0 || r->route->lock != NULL || r->route->fence != NULL) {
             peer_find_client(&r->peer, &r->policy->settings, &r->head->fields, r->arena);
             r->facts.client_ip = r->peer.client_key;
         }
@@ -348,9 +123,26 @@ static enum step_next step_guard(struct request *r)
     if (r->verdict == NULL)
         return STEP_WAIT;
     r->at = AT_send;
+    r->is_guarded = guard_is_holding(r->guard);
     if (r->verdict->kind == VERDICT_REFUSE)
-        refuse(r, r->verdict);
+        request_refuse(r, r->verdict);
     return STEP_NEXT;
+}
+
+/* Between the verdict and here nothing has waited, but the machine may have. */
+static bool may_send(struct request *r)
+{
+    enum guard_check check = request_look(r);
+
+    if (check == GUARD_STOP)
+        request_stop(r);
+    return check == GUARD_GO_ON;
+}
+
+static bool is_fenced(const struct policy_route *route)
+{
+    return route->fence != NULL &&
+           (route->lock == NULL || route->lock->fencing == POLICY_FENCING_OFF);
 }
 
 static enum step_next step_send(struct request *r)
@@ -359,22 +151,48 @@ static enum step_next step_send(struct request *r)
                               .request_id = r->request_id,
                               .upstream_host = slice_of(r->policy->settings.upstream.host),
                               .is_peer_trusted = r->peer.is_trusted,
+                              .is_fenced = is_fenced(r->route),
+                              .verdict = r->verdict,
                               .is_tls = stream_is_tls(http_conn_stream(r->conn))};
-    struct http_request *head = arena_alloc(r->arena, sizeof(*head));
+    struct http_request *head;
 
+    if (r->is_guarded && !may_send(r))
+        return r->at == AT_send ? STEP_WAIT : STEP_NEXT;
+    head = arena_alloc(r->arena, sizeof(*head));
     forward_request(r->head, &hop, r->arena, head);
-    if (is_logged(r))
+    if (request_is_logged(r))
         r->sent_at_us = loop_clock_us();
     r->at = AT_relay;
-    relay_begin(&r->relay, upstream_begin(r->env->upstream, head, r->arena, &service_events, r));
+    relay_begin(&r->relay,
+                upstream_begin(r->env->upstream, head, r->arena, &request_service_events, r));
     return STEP_NEXT;
 }
 
 static enum step_next step_relay(struct request *r)
 {
-    if (r->service_end == SERVICE_OPEN)
+    if (r->service_end == SERVICE_OPEN || r->gate.is_paused)
         return STEP_WAIT;
+    r->at = AT_release;
+    return STEP_NEXT;
+}
+
+/* The lock is given back before the client can see the end, unless the service may be at work. */
+static enum step_next step_release(struct request *r)
+{
+    if (r->is_guarded && !r->is_released &&
+        (r->service_end == SERVICE_ENDED || !request_was_forwarded(r))) {
+        switch (guard_finish(r->guard)) {
+        case GUARD_HOLD_ON:
+            return STEP_WAIT;
+        case GUARD_STOP:
+            request_stop(r);
+            return STEP_NEXT;
+        case GUARD_GO_ON:
+            break;
+        }
+    }
     r->at = AT_finish;
+    request_flush_gate(r);
     if (r->service_end == SERVICE_FAILED && !r->is_head_sent)
         refuse_failed(r);
     return STEP_NEXT;
@@ -385,22 +203,27 @@ static enum step_next step_refuse(struct request *r)
     struct http_response head;
     struct slice body;
 
+    r->at = AT_finish;
+    if (r->relay.conn == NULL)
+        return STEP_NEXT;
     problem_json_write(r->refusal, r->request_id, r->arena, &head, &body);
     r->status = head.status;
     http_conn_send_head(r->conn, &head);
     http_conn_send_body(r->conn, body);
-    r->at = AT_finish;
     return STEP_NEXT;
 }
 
 static enum step_next step_finish(struct request *r)
 {
     struct http_conn *conn = r->conn;
-    bool is_cut = r->service_end == SERVICE_FAILED && r->refusal == NULL;
+    bool is_cut = (r->service_end == SERVICE_FAILED || r->is_stopped) && r->refusal == NULL;
+    bool is_detached = r->is_detached;
 
-    settle(r);
+    request_settle(r);
     /* The connection may go on to its next request: r is no more. */
-    if (is_cut)
+    if (is_detached)
+        http_conn_drop(conn);
+    else if (is_cut)
         http_conn_cut(conn);
     else
         http_conn_send_end(conn);
@@ -411,7 +234,7 @@ static enum step_next step_finish(struct request *r)
 static enum step_next (*const step_runs[AT_COUNT])(struct request *) = {REQUEST_STEPS(STEP_RUN)};
 
 /* Does nothing more with the request once a step says DONE. */
-static void request_run(struct request *r)
+void request_run(struct request *r)
 {
     enum step_next next;
 
@@ -448,6 +271,8 @@ static void *on_request(void *owner, struct http_conn *conn, const struct http_r
     r->arena = arena;
     r->head = head;
     r->policy = policy_ref(env->policy);
+    list_node_init(&r->node);
+    gate_init(&r->gate);
     r->route = r->policy->unmatched;
     r->upstream_us = ACCESS_LOG_NONE;
     r->request_id = request_id(env, head, arena);
@@ -463,6 +288,13 @@ static void on_client_body(void *exchange, struct slice data)
     struct request *r = exchange;
 
     CHECK_TAG(r, REQUEST);
+    if (r->is_guarded && request_look(r) != GUARD_GO_ON) {
+        /* The connection is stopped, so this is all there is; a stopped request wants none of it.
+         */
+        if (r->gate.is_paused && !buf_append(&r->gate.upload, data))
+            UNREACHED();
+        return;
+    }
     relay_on_client_body(&r->relay, data);
 }
 
@@ -471,7 +303,10 @@ static void on_client_body_end(void *exchange)
     struct request *r = exchange;
 
     CHECK_TAG(r, REQUEST);
-    relay_on_client_body_end(&r->relay);
+    if (r->gate.is_paused)
+        r->gate.has_upload_end = true;
+    else
+        relay_on_client_body_end(&r->relay);
 }
 
 static void on_client_drain(void *exchange)
@@ -494,6 +329,41 @@ static const struct {
     [HTTP_GONE_SHUTDOWN] = {"shutdown", 0},
 };
 
+/* The service works on, with the lock held, and nobody to tell.  A request that it has not got as a
+ * whole cannot be finished. */
+static bool may_detach(const struct request *r, enum http_gone why)
+{
+    return why != HTTP_GONE_SHUTDOWN && r->at == AT_relay && request_was_forwarded(r) &&
+           (r->relay.upload == RELAY_NONE || r->relay.upload == RELAY_DONE) &&
+           guard_wants_finish(r->guard);
+}
+
+static void detach(struct request *r)
+{
+    http_conn_keep(r->conn);
+    r->is_detached = true;
+    /* The stream's text goes with the stream. */
+    peer_find_client(&r->peer, &r->policy->settings, &r->head->fields, r->arena);
+    r->peer.client_address = arena_copy(r->arena, r->peer.client_address);
+    list_append(&r->env->detached, &r->node);
+    if (r->relay.exchange != NULL && !r->gate.is_paused)
+        upstream_read_start(r->relay.exchange);
+}
+
+void request_end_detached(struct serve_env *env)
+{
+    struct list_node *node;
+
+    while ((node = list_first(&env->detached)) != NULL) {
+        struct request *r = CONTAINER_OF(node, struct request, node);
+        struct http_conn *conn = r->conn;
+
+        CHECK_TAG(r, REQUEST);
+        request_settle(r);
+        http_conn_drop(conn);
+    }
+}
+
 static void on_client_gone(void *exchange, enum http_gone why)
 {
     struct request *r = exchange;
@@ -504,7 +374,24 @@ static void on_client_gone(void *exchange, enum http_gone why)
     if (!r->is_head_sent)
         r->status = gone[why].status;
     r->relay.conn = NULL;
-    settle(r);
+    if (may_detach(r, why))
+        detach(r);
+    else
+        request_settle(r);
+}
+
+/* Who waits for a lock and closes has gone: others are in the queue. */
+static void on_client_half_close(void *exchange)
+{
+    struct request *r = exchange;
+    struct http_conn *conn = r->conn;
+
+    CHECK_TAG(r, REQUEST);
+    if (r->at != AT_guard || r->route->lock == NULL)
+        return;
+    r->reason = gone[HTTP_GONE_CLIENT].reason;
+    request_settle(r);
+    http_conn_cut(conn);
 }
 
 static void on_refused(void *owner, struct http_conn *conn, unsigned status, const char *reason)
@@ -516,7 +403,7 @@ static void on_refused(void *owner, struct http_conn *conn, unsigned status, con
     if (status == 0)
         return;
     metrics_add(env->shard, route->request_slots[status / 100 < 6 ? status / 100 : 0], 1);
-    metrics_add(env->shard, refusal_slot(env, route->name, reason), 1);
+    metrics_add(env->shard, request_refusal_slot(env, route->name, reason), 1);
     if (env->access_log == NULL || env->policy->settings.access_log == POLICY_LOG_OFF)
         return;
     entry.wall_us = loop_wall_clock_us();
@@ -536,6 +423,7 @@ const struct http_conn_events request_events = {
     .on_drain = on_client_drain,
     .on_gone = on_client_gone,
     .on_refused = on_refused,
+    .on_half_close = on_client_half_close,
 };
 
 struct http_conn_settings request_conn_settings(const struct policy *policy)

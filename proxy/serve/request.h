@@ -10,6 +10,7 @@
 #ifndef SERVE_REQUEST_H
 #define SERVE_REQUEST_H
 
+#include "base/list.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "http/http_conn.h"
@@ -42,6 +43,7 @@ struct serve_env {
     struct log_sink *access_log; /* NULL when off */
     const struct log_context *log;
     size_t active_requests;
+    struct list detached; /* requests whose client has gone; init it before the first request */
     /* Private to serve/; zero at the start. */
     struct trace_source trace;
     struct access_log_clock clock;
@@ -50,6 +52,9 @@ struct serve_env {
 
 /* For http_server_init; env is a struct serve_env. */
 extern const struct http_conn_events request_events;
+
+/* Ends the requests that go on without their clients.  Before http_server_close. */
+void request_end_detached(struct serve_env *env);
 
 /* The connection settings of a snapshot. */
 struct http_conn_settings request_conn_settings(const struct policy *policy);

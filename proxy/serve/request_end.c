@@ -1,0 +1,97 @@
+#include "serve/request_private.h"
+
+static void settle_guards(struct request *r)
+{
+    struct guard_outcome outcome = {.status = r->status,
+                                    .forwarded = request_was_forwarded(r),
+                                    .service_finished = r->service_end == SERVICE_ENDED};
+
+    if (r->verdict != NULL && r->guard != NULL)
+        metrics_observe_us(r->env->shard, r->route->admission_slot, r->verdict->store_us);
+    guard_end(&r->guard, &outcome);
+}
+
+uint32_t request_refusal_slot(struct serve_env *env, const char *route, const char *reason)
+{
+    uintptr_t mix = (uintptr_t)reason * 31 + (uintptr_t)route;
+    struct request_refusal_slot *known =
+        &env->refusals[(mix >> 4 ^ mix >> 10) % REQUEST_REFUSAL_SLOTS];
+
+    /* Names are compared, not their addresses: these change when policies are loaded again. */
+    if (known->reason == reason && strcmp(known->route, route) == 0)
+        return known->slot;
+    if (strlen(route) >= sizeof(known->route))
+        return metrics_series2(env->metrics, METRIC_REFUSALS, route, reason);
+    known->reason = reason;
+    known->slot = metrics_series2(env->metrics, METRIC_REFUSALS, route, reason);
+    strcpy(known->route, route);
+    return known->slot;
+}
+
+static void count_request(struct request *r, uint64_t duration_us)
+{
+    struct metrics_shard *shard = r->env->shard;
+
+    metrics_add(shard,
+                r->route->request_slots[r->status >= 100 && r->status < 600 ? r->status / 100 : 0],
+                1);
+    metrics_observe_us(shard, r->route->duration_slot, duration_us);
+    if (r->refusal != NULL)
+        metrics_add(shard, request_refusal_slot(r->env, r->route->name, r->refusal->reason), 1);
+}
+
+static void log_request(struct request *r, uint64_t duration_us)
+{
+    const struct verdict *verdict = r->verdict != NULL ? r->verdict : &request_no_verdict;
+    struct access_log_entry entry;
+
+    if (!request_is_logged(r))
+        return;
+    if (r->policy->settings.access_log == POLICY_LOG_ERRORS && r->status >= 100 &&
+        r->status < 400 && r->reason == NULL)
+        return;
+    peer_find_client(&r->peer, &r->policy->settings, &r->head->fields, r->arena);
+    entry = (struct access_log_entry){
+        .wall_us = loop_wall_clock_us(),
+        .method = r->head->method,
+        .path = r->head->path,
+        .status = r->status,
+        .route = r->route->name,
+        .decision = verdict->decision,
+        .limit = verdict->limit,
+        .reason = r->reason,
+        .duration_us = duration_us,
+        .upstream_us = r->upstream_us,
+        .store_us = verdict->decision != NULL || verdict->lock_outcome != NULL ? verdict->store_us
+                                                                               : ACCESS_LOG_NONE,
+        .lock = verdict->lock_outcome,
+        .lock_wait_us = verdict->lock_outcome != NULL ? verdict->lock_wait_us : ACCESS_LOG_NONE,
+        .lock_token = verdict->lock_token > 0 ? verdict->lock_token : ACCESS_LOG_NONE,
+        .received_bytes = http_conn_received_bytes(r->conn),
+        .sent_bytes = http_conn_sent_bytes(r->conn),
+        .client_ip = r->peer.client_address,
+        .request_id = r->request_id,
+        .trace_id = trace_id(http_fields_get(&r->head->fields, HTTP_FIELD_TRACEPARENT)),
+        .user_agent = http_fields_get(&r->head->fields, HTTP_FIELD_USER_AGENT),
+        .upstream = r->upstream_address,
+    };
+    access_log_write(r->env->access_log, &r->env->clock, &entry);
+}
+
+/* Everything but the connection, which comes after: guards are settled before the client can see
+ * the last byte. */
+void request_settle(struct request *r)
+{
+    uint64_t duration_us = loop_clock_us() - http_conn_request_at_us(r->conn);
+
+    request_give_up_service(r);
+    settle_guards(r);
+    gate_clear(&r->gate);
+    count_request(r, duration_us);
+    log_request(r, duration_us);
+    CHECK(r->env->active_requests > 0);
+    r->env->active_requests--;
+    list_remove(&r->node);
+    r->tag = 0;
+    policy_unref(&r->policy);
+}

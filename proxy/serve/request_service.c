@@ -1,0 +1,220 @@
+#include "serve/request_private.h"
+
+#include "serve/forward.h"
+
+/* ---- guarded requests ---- */
+
+/* Whether the service may have seen something of the request. */
+bool request_was_forwarded(const struct request *r)
+{
+    if (r->service_end == SERVICE_FAILED)
+        return upstream_failure_was_sent(r->failure);
+    return r->is_connected || r->is_forwarded || r->service_end == SERVICE_ENDED ||
+           (r->relay.exchange != NULL && upstream_exchange_address(r->relay.exchange)[0] != '\0');
+}
+
+void request_give_up_service(struct request *r)
+{
+    r->is_forwarded = request_was_forwarded(r);
+    relay_stop(&r->relay);
+}
+
+/* The guards say that nothing more may be forwarded. */
+void request_stop(struct request *r)
+{
+    const struct verdict *why = guard_stopped(r->guard);
+
+    request_give_up_service(r);
+    r->is_stopped = true;
+    r->gate.is_paused = false;
+    if (!r->is_head_sent) {
+        request_refuse(r, why);
+        return;
+    }
+    r->reason = why->reason;
+    r->at = AT_finish;
+}
+
+static void pause_relay(struct request *r)
+{
+    r->gate.is_paused = true;
+    if (r->relay.exchange != NULL)
+        upstream_read_stop(r->relay.exchange);
+    if (r->relay.conn != NULL && r->relay.upload == RELAY_FLOWING)
+        http_conn_body_stop(r->relay.conn);
+}
+
+/* May a piece be forwarded now?  When it may never be, the request has been stopped and is over. */
+enum guard_check request_look(struct request *r)
+{
+    enum guard_check check;
+
+    if (r->gate.is_paused)
+        return GUARD_HOLD_ON;
+    check = guard_check(r->guard);
+    if (check == GUARD_HOLD_ON) {
+        pause_relay(r);
+    } else if (check == GUARD_STOP && !r->running) {
+        request_stop(r);
+        request_run(r);
+    }
+    return check;
+}
+
+static void send_head(struct request *r, const struct http_response *head);
+
+/* What was held goes to the client. */
+void request_flush_gate(struct request *r)
+{
+    struct buf *body = &r->gate.body;
+
+    if (r->gate.head != NULL)
+        send_head(r, TAKE(&r->gate.head));
+    if (buf_len(body) > 0)
+        relay_send_body(&r->relay, buf_slice(body));
+    buf_clear(body);
+}
+
+static void resume_upload(struct request *r)
+{
+    struct buf *upload = &r->gate.upload;
+
+    if (buf_len(upload) > 0)
+        relay_on_client_body(&r->relay, buf_slice(upload));
+    buf_clear(upload);
+    if (r->gate.has_upload_end)
+        relay_on_client_body_end(&r->relay);
+    else if (r->relay.conn != NULL && r->relay.upload == RELAY_FLOWING)
+        http_conn_body_start(r->relay.conn);
+}
+
+void request_on_judged(void *owner, bool may_go_on)
+{
+    struct request *r = owner;
+
+    CHECK_TAG(r, REQUEST);
+    CHECK(!r->running);
+    if (!may_go_on) {
+        request_stop(r);
+    } else if (r->gate.is_paused) {
+        r->gate.is_paused = false;
+        if (r->relay.exchange != NULL) {
+            request_flush_gate(r);
+            upstream_read_start(r->relay.exchange);
+        }
+        resume_upload(r);
+    }
+    request_run(r);
+}
+
+void request_on_finished(void *owner, bool may_go_on)
+{
+    struct request *r = owner;
+
+    CHECK_TAG(r, REQUEST);
+    r->is_released = true;
+    if (!may_go_on)
+        request_stop(r);
+    request_run(r);
+}
+
+/* ---- the service's events ---- */
+
+static void on_service_connected(void *owner)
+{
+    struct request *r = owner;
+
+    CHECK_TAG(r, REQUEST);
+    r->is_connected = true;
+    guard_note_forwarded(r->guard);
+    relay_on_connected(&r->relay);
+}
+
+static void on_service_interim(void *owner, const struct http_response *head)
+{
+    struct request *r = owner;
+
+    CHECK_TAG(r, REQUEST);
+    if (!r->gate.is_paused)
+        relay_on_interim(&r->relay, head);
+}
+
+static void send_head(struct request *r, const struct http_response *head)
+{
+    struct http_response answer;
+
+    r->is_head_sent = true;
+    if (!r->is_detached)
+        r->status = head->status;
+    forward_response(head, r->verdict, r->request_id, r->arena, &answer);
+    relay_send_head(&r->relay, &answer);
+}
+
+static void on_service_head(void *owner, const struct http_response *head)
+{
+    struct request *r = owner;
+
+    CHECK_TAG(r, REQUEST);
+    if (request_is_logged(r)) {
+        r->upstream_us = loop_clock_us() - r->sent_at_us;
+        r->upstream_address =
+            arena_copy(r->arena, slice_of(upstream_exchange_address(r->relay.exchange)));
+    }
+    if (r->is_guarded &&
+        (request_look(r) == GUARD_STOP || !gate_take_head(&r->gate, head, r->head->is_head)))
+        return;
+    send_head(r, head);
+}
+
+static void on_service_body(void *owner, struct slice data)
+{
+    struct request *r = owner;
+
+    if (r->is_guarded) {
+        if (request_look(r) == GUARD_STOP)
+            return;
+        data = gate_take_body(&r->gate, data);
+        if (data.len == 0)
+            return;
+    }
+    relay_on_service_body(&r->relay, data);
+}
+
+static void on_service_drain(void *owner)
+{
+    struct request *r = owner;
+
+    relay_on_service_drain(&r->relay);
+}
+
+static void on_service_end(void *owner)
+{
+    struct request *r = owner;
+
+    CHECK_TAG(r, REQUEST);
+    relay_forget_service(&r->relay);
+    r->service_end = SERVICE_ENDED;
+    request_run(r);
+}
+
+static void on_service_fail(void *owner, enum upstream_failure failure)
+{
+    struct request *r = owner;
+
+    CHECK_TAG(r, REQUEST);
+    relay_forget_service(&r->relay);
+    r->service_end = SERVICE_FAILED;
+    r->failure = failure;
+    r->reason = upstream_failure_reason(failure);
+    request_run(r);
+}
+
+const struct upstream_events request_service_events = {
+    .on_connected = on_service_connected,
+    .on_interim = on_service_interim,
+    .on_head = on_service_head,
+    .on_body = on_service_body,
+    .on_drain = on_service_drain,
+    .on_end = on_service_end,
+    .on_fail = on_service_fail,
+};
