@@ -131,6 +131,16 @@ test-unit:  ## the unit tests
 test-system:  ## the system tests; K=EXPRESSION picks some
 	@$(PYTHON) tests/run_tests.py --parts system $(if $(K),-k '$(K)')
 
+.PHONY: test-conformance
+test-conformance:  ## HTTP, byte by byte; K=EXPRESSION picks some
+	@$(PYTHON) tests/run_tests.py --parts conformance $(if $(K),-k '$(K)')
+
+.PHONY: conformance-peers
+conformance-peers:  ## the same cases against nginx and HAProxy too: a table
+	@.ci/deps bench
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@LOCKKEEPER=$(abspath $(B)/lockkeeper) $(PYTHON) tests/conformance/peers.py
+
 .PHONY: test-faults
 test-faults:  ## locks while things break around them; K=EXPRESSION picks some
 	@$(PYTHON) tests/run_tests.py --parts faults $(if $(K),-k '$(K)')
