@@ -86,7 +86,8 @@ static void find_wait(struct lock_plan *plan, const struct facts *facts)
     if (prefer.at == NULL || !prefer_wait_s(prefer, &seconds))
         return;
     plan->has_preference = true;
-    if (seconds < plan->wait_us / 1000000)
+    /* Also when the policy's wait has a fraction of a second: a client may ask for none of it. */
+    if (seconds <= plan->wait_us / 1000000)
         plan->wait_us = seconds * 1000000;
     plan->preferred_s = plan->wait_us / 1000000;
 }
