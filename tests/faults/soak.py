@@ -100,8 +100,8 @@ def with_told_tokens(visits, outcomes):
 def told_as_given(visits, outcomes):
     """The client and the service were told the same token."""
     told = with_told_tokens(visits, outcomes)
-    return [f"{one.id} was told token {other.token}, and the service {one.token}"
-            for one, other in zip(visits, told) if other.token not in (None, one.token)]
+    return checkers.shorten(f"{one.id} was told token {other.token}, and the service {one.token}"
+                            for one, other in zip(visits, told) if other.token not in (None, one.token))
 
 
 def check_history(visits, load):

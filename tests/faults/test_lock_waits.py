@@ -11,10 +11,26 @@ import checkers
 from clients import Client, Outcome, describe_waits, percentile
 from harness import TOP, binary
 from scripts import Scripts
-from world import lock_policy, locked
+from world import ask, lock_policy, locked
 
 sys.path.insert(0, os.path.join(TOP, "tests", "demo"))
 import seckill  # noqa: E402
+
+@pytest.mark.parametrize("wait, prefer, waited_ms", [
+    ("150ms", "wait=0", 0), ("2500ms", "wait=0", 0), ("1500ms", "wait=1", 1000), ("300ms", "wait=9", 300)])
+def test_prefer_wait(start, ledger, redis_server, background, wait, prefer, waited_ms):
+    """A client may ask for less than the policy's wait, and not for more."""
+    proxy = start(lock_policy(ledger.url, redis_server.url,
+                              [locked("/x/{key}", "x:{path.key}", wait=wait, lease="5s")]))
+    background(ask, proxy, "holder", "x/k", waited_ms + 500)
+    ledger.wait_visit("holder")
+    answer = proxy.request("POST", "/x/k", {"Prefer": prefer})
+    assert answer.status == 423
+    assert answer.json()["reason"] == ("wait-timeout" if waited_ms else "locked")
+    told = int(answer.header("lock-status").split("wait-ms=")[1].split(";")[0])
+    assert waited_ms <= told <= waited_ms + 200
+    assert answer.header("preference-applied") == f"wait={waited_ms // 1000}"
+
 
 SECONDS, CLIENTS, EVERY = 5, 12, 50
 
