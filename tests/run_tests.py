@@ -216,10 +216,10 @@ PARTS = {
     "system": (["release"], 1, lambda o: pytest_jobs("system", "release", o)),
     "system-asan": (["asan"], 2, lambda o: pytest_jobs("system", "asan", o)),
     "system-tsan": (["tsan"], 2, lambda o: pytest_jobs("system", "tsan", o)),
-    "conformance": (["release"], 2, lambda o: pytest_jobs("conformance", "release", o)),
-    "conformance-asan": (["asan"], 2, lambda o: pytest_jobs("conformance", "asan", o)),
+    "conformance": (["release"], 4, lambda o: pytest_jobs("conformance", "release", o)),
+    "conformance-asan": (["asan"], 4, lambda o: pytest_jobs("conformance", "asan", o)),
     "faults": (["release"], 3, lambda o: pytest_jobs("faults", "release", o)),
-    "fuzz": (["fuzz"], 4, fuzz_jobs),
+    "fuzz": (["fuzz"], 5, fuzz_jobs),
 }
 DEFAULT_PARTS = "lint,unit,unit-asan,valgrind,system,system-asan,conformance,conformance-asan,fuzz"
 
@@ -232,7 +232,8 @@ def build_jobs(parts):
         for part in parts:
             if build in PARTS[part][0]:
                 goals += (["fuzz-programs"] if part == "fuzz" else
-                          ["all"] if part.startswith(("system", "faults", "conformance")) else ["all", "unit-programs"])
+                          ["all"] if part.startswith(("system", "faults", "conformance")) else
+                          ["all", "unit-programs"])
         if goals:
             command = ["make", "--no-print-directory", f"-j{os.cpu_count() or 2}", f"B={where}"]
             jobs.append(Job(f"build ({build})", command + settings + sorted(set(goals)), read_status))
