@@ -221,7 +221,7 @@ PARTS = {
     "faults": (["release"], 3, lambda o: pytest_jobs("faults", "release", o)),
     "fuzz": (["fuzz"], 5, fuzz_jobs),
 }
-DEFAULT_PARTS = "lint,unit,unit-asan,valgrind,system,system-asan,conformance,conformance-asan,fuzz"
+DEFAULT_PARTS = "lint,unit,unit-asan,valgrind,system,system-asan,faults,conformance,conformance-asan,fuzz"
 
 
 def build_jobs(parts):

@@ -9,8 +9,8 @@ WAIT_MS = re.compile(rb"\r\nlock-status:[^\r]*\bwait-ms=(\d+)", re.I)
 TOKEN = re.compile(rb"\r\nlock-status:[^\r]*\btoken=(\d+)", re.I)
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.I)
 REASON = re.compile(rb'"reason": *"([^"]+)"')
-# How often the loop looks at how late it is.
-PROBE_S = 0.005
+# Between two requests of the control.
+CONTROL_S = 0.01
 
 
 class Outcome:
@@ -125,20 +125,30 @@ def read_answer(outcome, data):
         outcome.reason = reason[1].decode() if reason else None
 
 
-class LagProbe:
-    """How late this loop is at worst: what the clients measure may be too long by so much."""
+class Control:
+    """Requests to a route without a lock, to each sidecar, all the time: how long the worst of them took is
+    how late the machine, the sidecars, the service and this loop were together."""
 
-    def __init__(self):
-        self.worst_ns, self.task = 0, asyncio.get_running_loop().create_task(self.run())
+    def __init__(self, addresses, target="/plain/control"):
+        self.worst_ns, self.target = 0, target
+        self.tasks = [asyncio.get_running_loop().create_task(self.run(addresses, i))
+                      for i in range(len(addresses))]
 
-    async def run(self):
-        while True:
-            before = time.monotonic_ns()
-            await asyncio.sleep(PROBE_S)
-            self.worst_ns = max(self.worst_ns, time.monotonic_ns() - before - int(PROBE_S * 1e9))
+    async def run(self, addresses, sidecar):
+        client, turn = Client(addresses), 0
+        try:
+            while True:
+                one = await client.ask(Outcome(f"control-{sidecar}-{turn}", self.target, "GET", sidecar))
+                self.worst_ns = max(self.worst_ns, one.done_ns - one.sent_ns)
+                turn += 1
+                await asyncio.sleep(CONTROL_S)
+        finally:
+            client.close()
 
-    def stop(self):
-        self.task.cancel()
+    async def stop(self):
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
         return self.worst_ns
 
 

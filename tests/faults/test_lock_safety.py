@@ -19,7 +19,7 @@ def test_locks_are_safe(start, ledger, redis_server):
     proxies = [start(soak_policy(ledger, redis_server)) for _ in range(4)]
     load = Load([proxy.listen for proxy in proxies], SECONDS, CLIENTS, seed).run()
     ledger.wait_idle()
-    visits = ledger.visits()
+    visits = [visit for visit in ledger.visits() if not visit.key.startswith("plain/")]
     print(summary(load, visits))
     assert check_history(visits, load) == []
     wait_queues_empty(redis_server)
