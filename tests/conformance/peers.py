@@ -45,7 +45,7 @@ def print_table(columns):
     print("| group | cases | " + " | ".join(column.target.name for column in columns) + " |")
     print("|---|" + "--:|" * (1 + len(columns)))
     rows = [(group, [case for case in CASES if case.group == group]) for group in GROUPS]
-    rows += [("**what the RFC demands**", [case for case in CASES if case.basis == "must"]),
+    rows += [("**the RFC's MUST, SHOULD and grammar**", [case for case in CASES if case.basis == "must"]),
              ("**where we chose the strict side**", [case for case in CASES if case.basis == "choice"]),
              ("**all**", CASES)]
     for title, cases in rows:

@@ -87,7 +87,7 @@ class Reader:
         """("length", n), ("chunked", None) or (None, None)."""
         lengths, codings = message.values("content-length"), message.values("transfer-encoding")
         if codings:
-            if lengths or codings != ["chunked"]:
+            if lengths or [coding.lower() for coding in codings] != ["chunked"]:
                 raise Violation(f"framed by {codings} and {lengths}")
             return "chunked", None
         if lengths:
