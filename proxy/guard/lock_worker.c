@@ -54,6 +54,12 @@ void lock_worker_drop_renewal(struct lock *lock)
             renewal->locks[i] = NULL;
 }
 
+static void schedule_all(struct lock_worker *worker)
+{
+    LIST_EACH (&worker->locks, node)
+        lock_worker_schedule(worker, CONTAINER_OF(node, struct lock, node));
+}
+
 /* Each answer may lead to the end of its own lock and of others, which drop out by themselves. */
 static void renewal_conclude(struct renewal *renewal, enum store_result result,
                              const struct reply *reply)
@@ -84,6 +90,7 @@ static void renewal_conclude(struct renewal *renewal, enum store_result result,
             lock_renew_failed(lock);
     }
     renewal_close(renewal);
+    schedule_all(worker);
 }
 
 static void on_renewal_reply(struct store_call *call, enum store_result result,
@@ -147,8 +154,7 @@ static void on_tick(struct timer *timer)
 
     while ((renewal = renewal_open(worker, now_ms)) != NULL)
         renewal_send(renewal);
-    LIST_EACH (&worker->locks, node)
-        lock_worker_schedule(worker, CONTAINER_OF(node, struct lock, node));
+    schedule_all(worker);
 }
 
 void lock_worker_schedule(struct lock_worker *worker, const struct lock *lock)

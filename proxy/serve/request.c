@@ -380,14 +380,18 @@ static void on_client_gone(void *exchange, enum http_gone why)
         request_settle(r);
 }
 
-/* Who waits for a lock and closes has gone: others are in the queue. */
+/* Who waits for a lock and closes has gone: others are in the queue.  So has, by on_client_abort:
+ * abort, who closes while it is held. */
 static void on_client_half_close(void *exchange)
 {
     struct request *r = exchange;
     struct http_conn *conn = r->conn;
 
     CHECK_TAG(r, REQUEST);
-    if (r->at != AT_guard || r->route->lock == NULL)
+    if (r->route->lock == NULL)
+        return;
+    if (r->at != AT_guard &&
+        (!r->is_guarded || r->route->lock->on_client_abort == POLICY_CLIENT_ABORT_FINISH))
         return;
     r->reason = gone[HTTP_GONE_CLIENT].reason;
     request_settle(r);
