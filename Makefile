@@ -146,11 +146,11 @@ test-faults:  ## locks while things break around them; K=EXPRESSION picks some
 	@$(PYTHON) tests/run_tests.py --parts faults $(if $(K),-k '$(K)')
 
 .PHONY: soak-locks
-soak-locks:  ## the safety checker of locks for SOAK_SECONDS (60)
+soak-locks:  ## the safety checker of locks, then chaos, for SOAK_SECONDS (60) each
 	@.ci/deps test
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@LOCKKEEPER=$(abspath $(B))/lockkeeper LOCK_SOAK_SECONDS=$(or $(SOAK_SECONDS),60) $(PYTHON) -m pytest -q -s \
-	    -p no:cacheprovider tests/faults/test_lock_safety.py
+	    -p no:cacheprovider tests/faults/test_lock_safety.py tests/faults/test_lock_chaos.py
 
 .PHONY: asan
 asan:  ## unit and system tests under AddressSanitizer and UndefinedBehaviorSanitizer

@@ -144,15 +144,18 @@ def refused_in_time(outcomes, slack_ns):
 
 
 def answers_are_true(visits, outcomes):
-    """A success was executed once, a refusal never, anything once at most."""
+    """A success was executed once; what says "executed: no" never, and so does every refusal of the lock
+    itself; anything once at most."""
     count = collections.Counter(visit.id for visit in visits)
     problems = [f"{name} was executed {times} times" for name, times in count.items() if times > 1]
     for one in outcomes:
         times = count[one.id]
         if one.status == 200 and times != 1:
             problems.append(f"{one.id} was answered 200 and executed {times} times")
-        elif one.status in (423, 429, 503) and times != 0:
-            problems.append(f"{one.id} was refused with {one.status} and executed {times} times")
+        elif one.executed == "no" and times != 0:
+            problems.append(f"{one.id} was refused with {one.status} as not executed, and executed {times} times")
+        elif one.status in (423, 428, 429) and one.executed != "no":
+            problems.append(f"{one.id} was refused with {one.status}, executed: {one.executed}")
     return shorten(problems)
 
 

@@ -8,6 +8,7 @@ from typing import Optional
 WAIT_MS = re.compile(rb"\r\nlock-status:[^\r]*\bwait-ms=(\d+)", re.I)
 TOKEN = re.compile(rb"\r\nlock-status:[^\r]*\btoken=(\d+)", re.I)
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.I)
+EXECUTED = re.compile(rb'"executed": *"([^"]+)"')
 REASON = re.compile(rb'"reason": *"([^"]+)"')
 # Between two requests of the control.
 CONTROL_S = 0.01
@@ -17,14 +18,14 @@ class Outcome:
     """One request as its client saw it.  status 0: no answer, because it left or was cut off."""
 
     __slots__ = ("id", "target", "method", "sidecar", "sent_ns", "done_ns", "status", "wait_ms",
-                 "token", "wait_limit_ms", "reason", "has_left")
+                 "token", "wait_limit_ms", "reason", "executed", "has_left")
 
     def __init__(self, name, target="/", method="POST", sidecar=0, sent_ns=0, wait_limit_ms=0):
         self.id, self.target, self.method, self.sidecar = name, target, method, sidecar
         self.sent_ns, self.done_ns, self.status, self.wait_limit_ms = sent_ns, 0, 0, wait_limit_ms
         self.wait_ms: Optional[int] = None
         self.token: Optional[int] = None
-        self.reason = None
+        self.reason = self.executed = None
         self.has_left = False
 
     @property
@@ -121,7 +122,8 @@ def read_answer(outcome, data):
     token = TOKEN.search(data)
     outcome.token = int(token[1]) if token else None
     if outcome.status >= 400:
-        reason = REASON.search(data)
+        reason, executed = REASON.search(data), EXECUTED.search(data)
+        outcome.executed = executed[1].decode() if executed else None
         outcome.reason = reason[1].decode() if reason else None
 
 

@@ -113,7 +113,11 @@ def test_false_answers_are_found():
     assert checkers.answers_are_true(SOUND[:3], told) == []
     assert len(checkers.answers_are_true(SOUND[:2], told)) == 1
     assert len(checkers.answers_are_true(SOUND[:3] + [visit("a", 30, 20, 21)], told)) == 2
-    assert len(checkers.answers_are_true(SOUND[:1], [outcome("a", 0, status=423)])) == 1
+    refused = outcome("a", 0, status=503)
+    for said, is_false in (("no", True), ("unknown", False), ("yes", False)):
+        refused.executed = said
+        assert bool(checkers.answers_are_true(SOUND[:1], [refused])) == is_false
+    assert len(checkers.answers_are_true([], [outcome("a", 0, status=423)])) == 1
 
 
 def test_stale_bytes_are_counted():

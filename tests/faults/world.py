@@ -26,6 +26,6 @@ def lock_policy(upstream, redis_url, routes, timeout_ms=400, **settings):
 def ask(proxy, name, key, ms=1, method="POST", timeout_s=30):
     """A request of X-Id name that works on key for so long; None when its answer is cut off."""
     try:
-        return request(proxy.listen, method, f"/{key}?ms={ms}", {"X-Id": name}, timeout_s=timeout_s)
+        return request(proxy.listen, method, f"/{key}?ms={ms}", {"X-Id": name} if name else None, timeout_s=timeout_s)
     except (OSError, http.client.HTTPException):
         return None
