@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define ARENA_ALIGN 16u
-
 struct arena_block {
     struct arena_block *next;
     size_t size; /* of data */
@@ -14,6 +12,7 @@ struct arena_block {
 };
 
 #define STANDARD_DATA_BYTES (ARENA_BLOCK_BYTES - sizeof(struct arena_block))
+_Static_assert(STANDARD_DATA_BYTES % ARENA_ALIGN == 0, "no piece of a block is lost");
 
 static _Noreturn void out_of_memory(size_t size)
 {
@@ -122,40 +121,18 @@ void arena_clear(struct arena *arena)
     arena->next = arena->end = NULL;
 }
 
-static void arena_grow(struct arena *arena, size_t size)
+char *arena_grow(struct arena *arena, size_t size)
 {
-    size_t data_bytes = size > STANDARD_DATA_BYTES ? size : STANDARD_DATA_BYTES;
-    struct arena_block *block = block_take(arena->pool, data_bytes);
+    struct arena_block *block;
 
+    CHECK(size <= SIZE_MAX / 2);
+    size = (size + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
+    block = block_take(arena->pool, size > STANDARD_DATA_BYTES ? size : STANDARD_DATA_BYTES);
     block->next = arena->blocks;
     arena->blocks = block;
     arena->next = block->data;
     arena->end = block->data + block->size;
-}
-
-char *arena_reserve(struct arena *arena, size_t size)
-{
-    CHECK(size <= SIZE_MAX / 2);
-    if ((size_t)(arena->end - arena->next) < size)
-        arena_grow(arena, size);
     return arena->next;
-}
-
-void arena_commit(struct arena *arena, size_t used)
-{
-    size_t room = (size_t)(arena->end - arena->next);
-    size_t rounded = (used + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
-
-    CHECK(used <= room);
-    arena->next += rounded <= room ? rounded : room;
-}
-
-void *arena_alloc(struct arena *arena, size_t size)
-{
-    char *memory = arena_reserve(arena, size > 0 ? size : 1);
-
-    arena_commit(arena, size > 0 ? size : 1);
-    return memory;
 }
 
 void *arena_calloc(struct arena *arena, size_t count, size_t size)

@@ -19,6 +19,7 @@ char *mem_strdup(const char *text) __attribute__((malloc, returns_nonnull));
 char *mem_copy_slice(struct slice s) __attribute__((malloc, returns_nonnull));
 
 #define ARENA_BLOCK_BYTES 4096
+#define ARENA_ALIGN 16u
 
 struct arena_block;
 
@@ -31,7 +32,7 @@ struct arena_pool {
 
 struct arena {
     struct arena_block *blocks; /* newest first */
-    char *next, *end;
+    char *next, *end;           /* always a multiple of ARENA_ALIGN apart */
     struct arena_pool *pool; /* NULL: blocks come from malloc */
 };
 
@@ -44,8 +45,32 @@ void arena_init(struct arena *arena, struct arena_pool *pool);
 /* Gives every block back; the arena is as new. */
 void arena_clear(struct arena *arena);
 
+/* A new block with room for size bytes; gives its start.  For the functions below alone. */
+char *arena_grow(struct arena *arena, size_t size) __attribute__((returns_nonnull));
+
+/* For byte output whose size is known only when it is written: at least size bytes to write into,
+ * of which arena_commit takes the first used.  Nothing else may be allocated in between. */
+static inline char *arena_reserve(struct arena *arena, size_t size)
+{
+    return (size_t)(arena->end - arena->next) < size ? arena_grow(arena, size) : arena->next;
+}
+
+static inline void arena_commit(struct arena *arena, size_t used)
+{
+    CHECK(used <= (size_t)(arena->end - arena->next));
+    arena->next += (used + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
+}
+
 /* Uninitialised, aligned to 16 bytes.  Never NULL. */
-void *arena_alloc(struct arena *arena, size_t size) __attribute__((returns_nonnull));
+static inline void *arena_alloc(struct arena *arena, size_t size)
+{
+    size_t wanted = size > 0 ? size : 1;
+    char *memory = arena_reserve(arena, wanted);
+
+    arena->next += (wanted + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
+    return memory;
+}
+
 void *arena_calloc(struct arena *arena, size_t count, size_t size) __attribute__((returns_nonnull));
 
 /* A copy in the arena; a terminator follows it, not counted in len. */
@@ -53,10 +78,5 @@ struct slice arena_copy(struct arena *arena, struct slice s);
 
 /* Formatted text in the arena; terminated. */
 struct slice arena_printf(struct arena *arena, const char *format, ...) PRINTF_LIKE(2, 3);
-
-/* For byte output whose size is known only when it is written: at least size bytes to write into,
- * of which arena_commit takes the first used.  Nothing else may be allocated in between. */
-char *arena_reserve(struct arena *arena, size_t size) __attribute__((returns_nonnull));
-void arena_commit(struct arena *arena, size_t used);
 
 #endif

@@ -37,25 +37,69 @@ static const uint8_t ids_by_length[LONGEST_NAME + 1][MOST_PER_LENGTH] = {
     [19] = {HTTP_FIELD_PROXY_AUTHORIZATION},
 };
 
-/* Folding with 0x20 is exact here: known names have only a-z and '-', and no other tchar than the
- * capital letters folds onto these. */
-static bool name_matches(const char *name, const char *known, size_t len)
+/* A name of at most 24 bytes, padded with 0. */
+struct name_words {
+    uint64_t first, second, third;
+};
+
+#define NAME_WORDS_BYTES 24
+_Static_assert(LONGEST_NAME <= NAME_WORDS_BYTES, "a name fits");
+
+static inline uint64_t load_word(const char *at, size_t size)
 {
-    for (size_t i = 0; i < len; i++)
-        if ((name[i] | 0x20) != known[i])
-            return false;
-    return true;
+    uint64_t word = 0;
+
+    memcpy(&word, at, size);
+    return word;
+}
+
+/* The last word is loaded together with bytes before it, which are shifted out. */
+static inline struct name_words load_name(struct slice name)
+{
+    const char *end = name.at + name.len;
+    unsigned rest = (unsigned)name.len % 8;
+
+    if (name.len >= 8) {
+        uint64_t last = rest > 0 ? load_word(end - 8, 8) >> (64 - 8 * rest) : 0;
+
+        if (name.len >= 16)
+            return (struct name_words){load_word(name.at, 8), load_word(name.at + 8, 8), last};
+        return (struct name_words){load_word(name.at, 8), last, 0};
+    }
+    if (name.len >= 4)
+        return (struct name_words){
+            load_word(name.at, 4) | load_word(end - 4, 4) << (8 * (name.len - 4)), 0, 0};
+    return (struct name_words){
+        load_word(name.at, 2) | load_word(end - 2, 2) << (8 * (name.len - 2)), 0, 0};
+}
+
+/* Equal but for the case of letters.  Known names have only a-z, which alone have 0x40, and '-'. */
+static inline bool word_matches(uint64_t word, uint64_t known)
+{
+    return (word | (known & UINT64_C(0x4040404040404040)) >> 1) == known;
 }
 
 enum http_field_id http_field_identify(struct slice name)
 {
+    static const union {
+        char text[NAME_WORDS_BYTES];
+        struct name_words words;
+    } known[HTTP_FIELD_COUNT] = {
+#define FIELD_TEXT(id, name, hop) [HTTP_FIELD_##id] = {.text = name},
+        HTTP_FIELDS(FIELD_TEXT)
+#undef FIELD_TEXT
+    };
+    struct name_words words;
     const uint8_t *ids;
 
-    if (name.len > LONGEST_NAME)
+    if (name.len > LONGEST_NAME || name.len < 2)
         return HTTP_FIELD_OTHER;
+    words = load_name(name);
     ids = ids_by_length[name.len];
     for (size_t i = 0; i < MOST_PER_LENGTH && ids[i] != HTTP_FIELD_OTHER; i++)
-        if (name_matches(name.at, field_names[ids[i]].at, name.len))
+        if (word_matches(words.first, known[ids[i]].words.first) &&
+            word_matches(words.second, known[ids[i]].words.second) &&
+            word_matches(words.third, known[ids[i]].words.third))
             return (enum http_field_id)ids[i];
     return HTTP_FIELD_OTHER;
 }

@@ -67,6 +67,9 @@ struct http_fields {
     size_t count;
     /* Position + 1 of the first field with each id, 0 = absent. */
     uint16_t first[HTTP_FIELD_COUNT];
+    /* The head they were parsed from, by http_scan clean of control bytes within its lines.  Fields
+     * that are made later have their text elsewhere.  at == NULL: none was. */
+    struct slice scanned;
 };
 
 enum http_body { HTTP_BODY_NONE, HTTP_BODY_LENGTH, HTTP_BODY_CHUNKED, HTTP_BODY_UNTIL_CLOSE };
@@ -99,7 +102,7 @@ struct http_response {
     bool wants_close;
 };
 
-/* The id of a name, whatever its case.  The name must be a token. */
+/* The id of a name, whatever its case. */
 enum http_field_id http_field_identify(struct slice name);
 bool http_field_is_hop_by_hop(enum http_field_id id);
 struct slice http_field_name(enum http_field_id id);

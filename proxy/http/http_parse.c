@@ -86,43 +86,68 @@ static enum http_fault scan_too_long(const struct http_scan *scan, enum http_kin
                                                               : HTTP_FAULT_HEAD_TOO_LARGE;
 }
 
-enum http_fault http_scan(struct http_scan *scan, enum http_kind kind, struct slice bytes,
-                          const struct http_limits *limits, size_t *ret_head_bytes)
+/* A line that was complete at i is looked at as a whole; *ret_is_head_end: it was the empty one. */
+static enum http_fault take_line(struct http_scan *scan, enum http_kind kind, struct slice bytes,
+                                 size_t i, const struct http_limits *limits, bool *ret_is_head_end)
 {
-    *ret_head_bytes = 0;
-    for (;;) {
-        size_t ceiling = scan_ceiling(scan, kind, limits);
-        size_t end = bytes.len < ceiling ? bytes.len : ceiling;
-        size_t i = control_find(bytes.at, scan->at, end);
-        enum http_fault fault;
+    scan->at = (uint32_t)i + 2;
+    if (i > scan->line_at) {
+        enum http_fault fault = scan_line(scan, kind, bytes, i, limits);
 
+        if (fault != HTTP_FAULT_NONE)
+            return fault;
+        scan->line_count++;
+    } else if (scan->line_count > 0) {
+        *ret_is_head_end = true;
+        return HTTP_FAULT_NONE;
+    } else if (i == 0 && kind == HTTP_KIND_REQUEST) {
+        scan->start = 2;
+    } else {
+        return HTTP_FAULT_SYNTAX;
+    }
+    scan->line_at = scan->at;
+    return HTTP_FAULT_NONE;
+}
+
+/* The lines that follow under the same ceiling. */
+static enum http_fault scan_lines(struct http_scan *scan, enum http_kind kind, struct slice bytes,
+                                  const struct http_limits *limits, size_t ceiling,
+                                  bool *ret_is_done, bool *ret_is_head_end)
+{
+    size_t end = bytes.len < ceiling ? bytes.len : ceiling, i = scan->at;
+    bool is_first = scan->line_count == 0;
+    enum http_fault fault;
+
+    do {
+        for (i = control_find(bytes.at, i, end); i < end && bytes.at[i] == '\t';)
+            i = control_find(bytes.at, i + 1, end);
         scan->at = (uint32_t)i;
-        if (i + 1 >= end && (i == end || bytes.at[i] == '\r'))
+        if (i + 1 >= end && (i == end || bytes.at[i] == '\r')) {
+            *ret_is_done = true;
             return end == ceiling ? scan_too_long(scan, kind) : HTTP_FAULT_NONE;
-        if (bytes.at[i] == '\t') {
-            scan->at++;
-            continue;
         }
         if (bytes.at[i] != '\r')
             return bytes.at[i] == '\n' ? HTTP_FAULT_LINE_END : HTTP_FAULT_CONTROL_BYTE;
         if (bytes.at[i + 1] != '\n')
             return HTTP_FAULT_LINE_END;
-        scan->at = (uint32_t)i + 2;
-        if (i > scan->line_at) {
-            fault = scan_line(scan, kind, bytes, i, limits);
-            if (fault != HTTP_FAULT_NONE)
-                return fault;
-            scan->line_count++;
-        } else if (scan->line_count > 0) {
-            *ret_head_bytes = i + 2;
-            return HTTP_FAULT_NONE;
-        } else if (i == 0 && kind == HTTP_KIND_REQUEST) {
-            scan->start = 2;
-        } else {
-            return HTTP_FAULT_SYNTAX;
-        }
-        scan->line_at = scan->at;
-    }
+        fault = take_line(scan, kind, bytes, i, limits, ret_is_head_end);
+        i = scan->at;
+    } while (fault == HTTP_FAULT_NONE && !*ret_is_head_end && !is_first);
+    return fault;
+}
+
+enum http_fault http_scan(struct http_scan *scan, enum http_kind kind, struct slice bytes,
+                          const struct http_limits *limits, size_t *ret_head_bytes)
+{
+    bool is_done = false, is_head_end = false;
+    enum http_fault fault;
+
+    do
+        fault = scan_lines(scan, kind, bytes, limits, scan_ceiling(scan, kind, limits), &is_done,
+                           &is_head_end);
+    while (fault == HTTP_FAULT_NONE && !is_done && !is_head_end);
+    *ret_head_bytes = is_head_end ? scan->at : 0;
+    return fault;
 }
 
 /* --- fields, by llhttp --- */
@@ -133,14 +158,17 @@ struct field_reader {
     bool is_complete;
 };
 
+/* The rest of the field comes by http_fields_index. */
 static int on_field_name(llhttp_t *parser, const char *at, size_t len)
 {
     struct field_reader *reader = parser->data;
+    struct http_field *field;
 
     if (reader->fields->count == reader->cap)
         return -1;
-    reader->fields->items[reader->fields->count++] =
-        (struct http_field){.name = {at, len}, .value = {at + len, 0}};
+    field = &reader->fields->items[reader->fields->count++];
+    field->name = slice_from(at, len);
+    field->value = slice_from(at + len, 0);
     return 0;
 }
 
@@ -196,9 +224,12 @@ static enum http_fault check_fields(const struct http_fields *fields, size_t lin
     if (fields->count != line_count)
         return HTTP_FAULT_SYNTAX;
     for (size_t i = 0; i < fields->count; i++) {
-        struct slice name = fields->items[i].name;
+        const struct http_field *field = &fields->items[i];
+        struct slice name = field->name;
 
-        if (name.at[-1] != '\n' || name.at[name.len] != ':' || !http_is_token(name))
+        /* The names that have ids are tokens. */
+        if (name.at[-1] != '\n' || name.at[name.len] != ':' ||
+            (field->id == HTTP_FIELD_OTHER && !http_is_token(name)))
             return HTTP_FAULT_FIELD_NAME;
     }
     return HTTP_FAULT_NONE;
@@ -208,7 +239,6 @@ static enum http_fault parse_fields(struct slice head, llhttp_type_t type, size_
                                     struct arena *arena, struct http_fields *ret_fields)
 {
     struct field_reader reader = {.fields = ret_fields, .cap = line_count};
-    enum http_fault fault;
     llhttp_errno_t error;
     llhttp_t parser;
 
@@ -219,10 +249,9 @@ static enum http_fault parse_fields(struct slice head, llhttp_type_t type, size_
     error = llhttp_execute(&parser, head.at, head.len);
     if (!reader.is_complete)
         return error == HPE_USER ? HTTP_FAULT_SYNTAX : fault_of_llhttp(error);
-    fault = check_fields(ret_fields, line_count);
-    if (fault == HTTP_FAULT_NONE)
-        http_fields_index(ret_fields);
-    return fault;
+    http_fields_index(ret_fields);
+    ret_fields->scanned = head;
+    return check_fields(ret_fields, line_count);
 }
 
 /* --- framing --- */

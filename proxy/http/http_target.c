@@ -44,34 +44,49 @@ static bool query_is_legal(struct slice query)
     return all != 0;
 }
 
-/* A name of letters, digits, '-', '.', '_' and '~'; without empty labels. */
-static bool name_is_legal(struct slice name)
+/* Bytes a name may have: letters, digits, '-', '.', '_' and '~'; the letters as small ones. */
+static const char name_bytes[256] = {
+    ['0'] = '0', ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4', ['5'] = '5', ['6'] = '6',
+    ['7'] = '7', ['8'] = '8', ['9'] = '9', ['-'] = '-', ['.'] = '.', ['_'] = '_', ['~'] = '~',
+#define LETTER(small, capital) [small] = small, [capital] = small
+    LETTER('a', 'A'), LETTER('b', 'B'), LETTER('c', 'C'), LETTER('d', 'D'), LETTER('e', 'E'),
+    LETTER('f', 'F'), LETTER('g', 'G'), LETTER('h', 'H'), LETTER('i', 'I'), LETTER('j', 'J'),
+    LETTER('k', 'K'), LETTER('l', 'L'), LETTER('m', 'M'), LETTER('n', 'N'), LETTER('o', 'O'),
+    LETTER('p', 'P'), LETTER('q', 'Q'), LETTER('r', 'R'), LETTER('s', 'S'), LETTER('t', 'T'),
+    LETTER('u', 'U'), LETTER('v', 'V'), LETTER('w', 'W'), LETTER('x', 'X'), LETTER('y', 'Y'),
+    LETTER('z', 'Z'),
+#undef LETTER
+};
+
+/* Writes the name in small letters.  False when it is not legal, or has an empty label. */
+static bool lower_name(struct slice name, char *out)
 {
     char before = '.';
 
     if (name.len == 0 || name.len > 255)
         return false;
-    for (size_t i = 0; i < name.len; before = name.at[i++]) {
-        char c = name.at[i];
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name_bytes[(uint8_t)name.at[i]];
 
-        if (c == '.' ? before == '.'
-                     : !((c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') ||
-                         c == '-' || c == '_' || c == '~'))
+        if (c == '\0' || (c == '.' && before == '.'))
             return false;
+        out[i] = before = c;
     }
     return true;
 }
 
-static bool ipv6_is_legal(struct slice literal)
+/* Writes the address with small letters and a terminator.  False when it is none. */
+static bool lower_ipv6(struct slice literal, char *out)
 {
-    char text[INET6_ADDRSTRLEN];
     struct in6_addr address;
 
-    if (literal.len == 0 || literal.len >= sizeof(text))
+    if (literal.len == 0 || literal.len >= INET6_ADDRSTRLEN)
         return false;
-    memcpy(text, literal.at, literal.len);
-    text[literal.len] = '\0';
-    return inet_pton(AF_INET6, text, &address) == 1;
+    for (size_t i = 0; i < literal.len; i++)
+        out[i] = literal.at[i] >= 'A' && literal.at[i] <= 'F' ? (char)(literal.at[i] | 0x20)
+                                                               : literal.at[i];
+    out[literal.len] = '\0';
+    return inet_pton(AF_INET6, out, &address) == 1;
 }
 
 static bool port_is_legal(struct slice port)
@@ -101,13 +116,11 @@ bool http_authority_parse(struct slice authority, struct arena *arena, struct sl
     }
     if (port.len > 0 && !port_is_legal(slice_skip(port, 1)))
         return false;
-    if (is_literal ? !ipv6_is_legal(host) : !name_is_legal(host))
-        return false;
-    if (!is_literal && host.at[host.len - 1] == '.')
-        host.len--;
     lower = arena_alloc(arena, host.len + 1);
-    for (size_t i = 0; i < host.len; i++)
-        lower[i] = host.at[i] >= 'A' && host.at[i] <= 'Z' ? (char)(host.at[i] | 0x20) : host.at[i];
+    if (is_literal ? !lower_ipv6(host, lower) : !lower_name(host, lower))
+        return false;
+    if (!is_literal && lower[host.len - 1] == '.')
+        host.len--;
     lower[host.len] = '\0';
     *ret_host = slice_from(lower, host.len);
     return true;
