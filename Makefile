@@ -18,11 +18,13 @@ FUZZ_SECONDS ?= 60
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes \
             -Wmissing-prototypes -Wcast-qual -Wvla $(if $(CI),-Werror)
-OPTIMISE ?= -O2 -g
+OPTIMISE ?= $(if $(SANITIZE),-O2,-O3) -g
 # FORTIFY needs the optimiser.
 HARDEN := $(if $(findstring -O0,$(OPTIMISE)),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE \
           -fstack-clash-protection
 SANITIZE ?=
+# The program is optimised as a whole; the objects can be linked without that too, as the tests are.
+LTO ?= $(if $(SANITIZE)$(findstring clang,$(CC)),,-flto=auto)
 SANITIZE_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer \
                   $(if $(findstring undefined,$(SANITIZE)),-fno-sanitize-recover=undefined))
 LUA ?= lua5.1
@@ -32,6 +34,7 @@ LLHTTP_INC ?= /usr/share/include/llhttp
 
 CPPFLAGS += -Iproxy -I$(B)/gen -D_GNU_SOURCE -DLOCKKEEPER_VERSION='"$(VERSION)"' \
             $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null) -I$(LLHTTP_INC)
+LTO_OBJECTS := $(if $(LTO),$(LTO) -ffat-lto-objects)
 CFLAGS += -std=gnu11 -pthread $(OPTIMISE) $(WARNINGS) $(if $(SANITIZE),$(SANITIZE_FLAGS),$(HARDEN))
 LDFLAGS += -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE),-pie -Wl,-z,relro,-z,now)
 LDLIBS += $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lm -ldl
@@ -48,7 +51,7 @@ all: $(B)/lockkeeper  ## build build/lockkeeper (the default)
 
 $(B)/lockkeeper: $(B)/proxy/app/main.o $(B)/liblockkeeper.a
 	@echo "  LD    $@"
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(OPTIMISE) $(LTO) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(B)/liblockkeeper.a: $(OBJECTS) $(LLHTTP_OBJECTS)
 	@echo "  AR    $@"
@@ -57,12 +60,13 @@ $(B)/liblockkeeper.a: $(OBJECTS) $(LLHTTP_OBJECTS)
 $(B)/%.o: %.c | $(B)/have_deps
 	@echo "  CC    $<"
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(LTO_OBJECTS) -MMD -MP -c -o $@ $<
 
 $(B)/llhttp/%.o: $(LLHTTP_SRC)/%.c | $(B)/have_deps
 	@echo "  CC    $<"
 	@mkdir -p $(@D)
-	$(Q)$(CC) -I$(LLHTTP_INC) -std=gnu11 $(OPTIMISE) $(if $(SANITIZE),$(SANITIZE_FLAGS),$(HARDEN)) -c -o $@ $<
+	$(Q)$(CC) -I$(LLHTTP_INC) -std=gnu11 $(OPTIMISE) $(if $(SANITIZE),$(SANITIZE_FLAGS),$(HARDEN)) \
+	    $(LTO_OBJECTS) -c -o $@ $<
 
 # When a package is missing there is no rule for its file: say what to do instead of how it broke.
 $(LLHTTP_SRC)/%.c: | $(B)/have_deps
@@ -75,7 +79,7 @@ $(B)/gen/scripts.c: $(wildcard lua/*.lua) tests/lint/embed_scripts.awk
 
 $(B)/gen/scripts.o: $(B)/gen/scripts.c | $(B)/have_deps
 	@echo "  CC    $<"
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(LTO_OBJECTS) -c -o $@ $<
 
 # Made once per build directory, before the first compilation.
 $(B)/have_deps:
@@ -178,6 +182,12 @@ bench:  ## beside nginx and HAProxy, one worker each
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@$(PYTHON) tests/bench/bench.py --lockkeeper $(B)/lockkeeper $(BENCH)
 
+.PHONY: profile
+profile:  ## instructions, system calls and allocations of one request
+	@.ci/deps bench
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@$(PYTHON) tests/bench/profile.py --lockkeeper $(B)/lockkeeper $(PROFILE)
+
 # One unit test program: make unit T=arena [C=case]
 .PHONY: unit
 unit: $(if $(T),$(B)/test_$(T),$(UNIT_TESTS))
@@ -190,7 +200,7 @@ fuzz-programs: $(FUZZERS)
 $(B)/test_%: tests/unit/test_%.c $(B)/tests/unit/pick_case.o $(B)/liblockkeeper.a
 	@echo "  TEST  $@"
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS) -Itests $(CFLAGS) -MMD -MP -MF $@.d -MT $@ $(LDFLAGS) -o $@ $< $(B)/tests/unit/pick_case.o \
+	$(Q)$(CC) $(CPPFLAGS) -Itests $(CFLAGS) -MMD -MP -MF $@.d -MT $@ $(LDFLAGS) $(if $(LTO),-fno-lto) -o $@ $< $(B)/tests/unit/pick_case.o \
 	    $(B)/liblockkeeper.a -lcmocka $(LDLIBS)
 
 # Needs CC=clang and SANITIZE with fuzzer-no-link; tests/run_tests.py knows how.
