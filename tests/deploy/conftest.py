@@ -1,11 +1,14 @@
 """Fixtures of the tests of deploy/."""
 
 import os
+import shutil
 import sys
 
 import pytest
+import yaml
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
 import rig  # noqa: E402
 
 
@@ -15,3 +18,25 @@ def image():
     if not rig.have("podman", "mmdebstrap"):
         pytest.skip("needs podman and mmdebstrap")
     return rig.run("deploy/image.sh", "localhost/lockkeeper", timeout_s=900).stdout.split()[-1]
+
+
+@pytest.fixture(scope="session")
+def strict(tmp_path_factory):
+    """validate(documents) -> all complaints, of the schemas and of the TypeScript compiler."""
+    if not rig.have("npm", "node"):
+        pytest.skip("needs npm")
+    where = tmp_path_factory.mktemp("strict")
+    for name in ("package.json", "validate.mjs"):
+        shutil.copy(f"{HERE}/{name}", where)
+    rig.run("npm", "install", "--no-audit", "--no-fund", "--silent", cwd=where)
+
+    def validate(documents):
+        (where / "all.yaml").write_text(yaml.safe_dump_all(documents))
+        first = rig.run("node", "validate.mjs", "all.ts", "all.yaml", ok=False, cwd=where)
+        if first.returncode != 0:
+            return first.stdout + first.stderr
+        second = rig.run("npx", "tsc", "--noEmit", "--strict", "--skipLibCheck", "--module",
+                         "nodenext", "--moduleResolution", "nodenext", "all.ts", ok=False, cwd=where)
+        return "" if second.returncode == 0 else second.stdout + second.stderr or "tsc failed"
+
+    return validate

@@ -1,7 +1,6 @@
 """The manifests: injected where they should be, restricted, and without a field nobody knows."""
 
 import copy
-import os
 import shutil
 
 import pytest
@@ -10,7 +9,6 @@ import yaml
 import rig
 
 KUBERNETES = f"{rig.DEPLOY}/kubernetes"
-HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def kustomize(directory):
@@ -89,28 +87,6 @@ def test_restricted():
 
 def test_grace_period_covers_the_drain():
     assert pod_of(kustomize(f"{KUBERNETES}/example"), "shop")["terminationGracePeriodSeconds"] > 30 + 5
-
-
-@pytest.fixture(scope="module")
-def strict(tmp_path_factory):
-    """validate(documents) -> all complaints, of the schemas and of the TypeScript compiler."""
-    if not rig.have("npm", "node"):
-        pytest.skip("needs npm")
-    where = tmp_path_factory.mktemp("strict")
-    for name in ("package.json", "validate.mjs"):
-        shutil.copy(f"{HERE}/{name}", where)
-    rig.run("npm", "install", "--no-audit", "--no-fund", "--silent", cwd=where)
-
-    def validate(documents):
-        (where / "all.yaml").write_text(yaml.safe_dump_all(documents))
-        first = rig.run("node", "validate.mjs", "all.ts", "all.yaml", ok=False, cwd=where)
-        if first.returncode != 0:
-            return first.stdout + first.stderr
-        second = rig.run("npx", "tsc", "--noEmit", "--strict", "--skipLibCheck", "--module",
-                         "nodenext", "--moduleResolution", "nodenext", "all.ts", ok=False, cwd=where)
-        return "" if second.returncode == 0 else second.stdout + second.stderr or "tsc failed"
-
-    return validate
 
 
 @pytest.mark.parametrize("component", ["sidecar", "sidecar-plain"])
