@@ -1,0 +1,161 @@
+"""What can be said about the files of deploy/ in a few seconds, without containers or networks.
+
+A tool that is not installed takes its cases away; make test-deploy says which.
+"""
+
+import glob
+import json
+import os
+import re
+import subprocess
+
+import pytest
+import yaml
+
+import rig
+from harness import binary
+
+COMMANDS = ["run", "check", "explain", "schema", "reference", "version", "help"]
+needs = {tool: rig.have(tool) for tool in ("promtool", "mandoc", "systemd-analyze", "dpkg-deb")}
+
+
+def cases(tool, *values):
+    """The values, or none when the tool is missing."""
+    return list(values) if needs[tool] else []
+
+
+def below(pattern):
+    return sorted(os.path.relpath(path, rig.TOP)
+                  for path in glob.glob(f"{rig.DEPLOY}/{pattern}", recursive=True))
+
+
+@pytest.mark.parametrize("path", [p for p in below("**/*.yaml") if "/templates/" not in p])
+def test_yaml(path):
+    with open(f"{rig.TOP}/{path}") as file:
+        assert [document for document in yaml.safe_load_all(file) if document]
+
+
+@pytest.mark.parametrize("path", below("**/*.sh"))
+def test_shell(path):
+    rig.run("sh", "-n", path)
+    assert os.access(f"{rig.TOP}/{path}", os.X_OK)
+
+
+@pytest.mark.parametrize("path", ["deploy/kubernetes/base/policy.yaml", "deploy/debian/policy.yaml"])
+def test_policy(path):
+    done = rig.run(binary(), "check", path, env={"REDIS_URL": "redis://127.0.0.1:6379/0"})
+    assert ", 0 warnings" in done.stdout
+
+
+@pytest.mark.parametrize("command", cases("promtool", ("check", "rules", "--lint=all", "--lint-fatal",
+                                                       "deploy/prometheus/rules.yaml"),
+                                          ("test", "rules", "deploy/prometheus/rules_test.yaml")))
+def test_rules(command):
+    rig.run("promtool", *command)
+
+
+def test_operator_has_the_same_rules():
+    with open(f"{rig.DEPLOY}/prometheus/rules.yaml") as file:
+        rules = yaml.safe_load(file)
+    with open(f"{rig.DEPLOY}/kubernetes/monitoring/prometheusrule.yaml") as file:
+        assert yaml.safe_load(file)["spec"] == rules
+
+
+def test_every_alert_has_a_unit_test_and_says_what_to_do():
+    with open(f"{rig.DEPLOY}/prometheus/rules.yaml") as file:
+        alerts = [r for g in yaml.safe_load(file)["groups"] for r in g["rules"] if "alert" in r]
+    with open(f"{rig.DEPLOY}/prometheus/rules_test.yaml") as file:
+        tested = file.read()
+    for alert in alerts:
+        assert f'alertname="{alert["alert"]}"' in tested
+        assert alert["annotations"]["summary"] and alert["annotations"]["action"]
+        assert alert["labels"]["severity"] in ("critical", "warning", "info")
+
+
+def test_dashboard():
+    with open(f"{rig.DEPLOY}/grafana/lockkeeper.json") as file:
+        dashboard = json.load(file)
+    panels = dashboard["panels"]
+    assert len({p["id"] for p in panels}) == len(panels)
+    taken = set()
+    for panel in panels:
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert at["x"] + at["w"] <= 24 and not cells & taken, panel["title"]
+        taken |= cells
+
+
+@pytest.mark.parametrize("page", cases("mandoc", "deploy/man/lockkeeper.8"))
+def test_man_page_is_clean(page):
+    done = rig.run("mandoc", "-Tlint", "-Wwarning", page, ok=False)
+    assert done.returncode == 0 and done.stdout == "", done.stdout
+
+
+def test_commands_are_documented_and_completed():
+    """The program, the man page and the completion know the same commands."""
+    words = re.findall(r"^  lockkeeper (\w+)", rig.run(binary(), "help").stdout, re.M)
+    assert words == COMMANDS, "update the man page, the completion and this list"
+    with open(f"{rig.DEPLOY}/man/lockkeeper.8") as file:
+        page = file.read()
+    for command in COMMANDS:
+        assert re.search(rf"^\.It Cm {command}\b", page, re.M), command
+
+
+def complete(*words):
+    script = (f". {rig.DEPLOY}/completion/lockkeeper.bash; COMP_WORDS=(\"$@\"); "
+              "COMP_CWORD=$(($# - 1)); _lockkeeper lockkeeper \"${!#}\" \"${COMP_WORDS[COMP_CWORD-1]}\"; "
+              "printf '%s\\n' \"${COMPREPLY[@]}\"")
+    done = subprocess.run(["bash", "-uc", script, "bash", *words], cwd=rig.TOP, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("words,expected", [
+    (["lockkeeper", ""], COMMANDS + ["--help", "--version"]),
+    (["lockkeeper", "re"], ["reference"]),
+    (["lockkeeper", "help", "ex"], ["explain"]),
+    (["lockkeeper", "check", "--f"], ["--format"]),
+    (["lockkeeper", "check", "--format", ""], ["json"]),
+    (["lockkeeper", "explain", "--"], ["--client", "--help"]),
+    (["lockkeeper", "run", "policies/de"], ["policies/demo.yaml"]),
+    (["lockkeeper", "run", "READ"], []),
+    (["lockkeeper", "version", ""], []),
+])
+def test_completion(words, expected):
+    assert complete(*words) == expected
+
+
+@pytest.mark.parametrize("unit", cases("systemd-analyze", "deploy/systemd/lockkeeper.service"))
+def test_unit(unit, tmp_path):
+    """verify wants what the unit names to exist: a copy names the binary under test."""
+    with open(f"{rig.TOP}/{unit}") as file:
+        text = file.read()
+    copy = tmp_path / "lockkeeper.service"
+    copy.write_text(text.replace("/usr/bin/lockkeeper", binary())
+                    .replace("Documentation=man:lockkeeper(8)\n", ""))
+    done = rig.run("systemd-analyze", "verify", "--man=no", str(copy), ok=False)
+    complaints = [line for line in (done.stdout + done.stderr).splitlines() if "lockkeeper" in line]
+    assert done.returncode == 0 and not complaints, complaints
+    verdict = rig.run("systemd-analyze", "security", "--offline=yes", str(copy)).stdout
+    exposure = float(re.search(r"exposure level for \S+: ([\d.]+)", verdict).group(1))
+    assert exposure <= 2.5, verdict
+
+
+@pytest.mark.parametrize("build", cases("dpkg-deb", "deploy/debian/build.sh"))
+def test_package(build, tmp_path):
+    files = []
+    for round_number in "12":
+        out = tmp_path / round_number
+        rig.run(build, binary(), str(out), env={"SOURCE_DATE_EPOCH": "1700000000"})
+        files += out.iterdir()
+    assert files[0].read_bytes() == files[1].read_bytes(), "not reproducible"
+    depends = rig.run("dpkg-deb", "-f", str(files[0]), "Depends").stdout
+    assert "libc6 (>=" in depends and "libuv1" in depends, depends
+    root = tmp_path / "root"
+    rig.run("dpkg-deb", "-x", str(files[0]), str(root))
+    for path in ("lib/systemd/system/lockkeeper.service", "usr/share/man/man8/lockkeeper.8.gz",
+                 "usr/share/bash-completion/completions/lockkeeper", "etc/default/lockkeeper"):
+        assert (root / path).is_file(), path
+    done = rig.run(str(root / "usr/bin/lockkeeper"), "check", str(root / "etc/lockkeeper/policies"))
+    assert done.stdout.startswith("ok: 1 file")
