@@ -112,9 +112,20 @@ demo-seckill:  ## 1,000 buyers, 100 things: a sale without a lock, and with one
 .PHONY: install
 install: all  ## install to $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/lockkeeper/policies
+	install -D -m 644 deploy/man/lockkeeper.8 $(DESTDIR)$(PREFIX)/share/man/man8/lockkeeper.8
+	install -D -m 644 deploy/completion/lockkeeper.bash \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/lockkeeper
 	install -m 755 $(B)/lockkeeper $(DESTDIR)$(PREFIX)/bin/lockkeeper
 	install -m 644 README.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/lockkeeper
 	cp -R policies/. $(DESTDIR)$(PREFIX)/share/doc/lockkeeper/policies
+
+.PHONY: image
+image:  ## a container image, localhost/lockkeeper, by podman (BASE=IMAGE: of Debian 12)
+	@BASE='$(BASE)' deploy/image.sh $(or $(IMAGE),localhost/lockkeeper)
+
+.PHONY: deb
+deb: all  ## a Debian package in $(B)
+	@deploy/debian/build.sh $(B)/lockkeeper $(B)
 
 # ---- testing it -------------------------------------------------------------------------------
 
@@ -155,6 +166,11 @@ soak-locks:  ## the safety checker of locks, then chaos, for SOAK_SECONDS (60) e
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@LOCKKEEPER=$(abspath $(B))/lockkeeper LOCK_SOAK_SECONDS=$(or $(SOAK_SECONDS),60) $(PYTHON) -m pytest -q -s \
 	    -p no:cacheprovider tests/faults/test_lock_safety.py tests/faults/test_lock_chaos.py
+
+.PHONY: test-deploy
+test-deploy: all  ## image, pods, manifests, dashboards; slow; skips, and says so, what has no tool here
+	@LOCKKEEPER=$(abspath $(B))/lockkeeper $(PYTHON) -m pytest -q -rs -p no:cacheprovider --tb=short \
+	    $(if $(K),-k '$(K)') tests/deploy
 
 .PHONY: asan
 asan:  ## unit and system tests under AddressSanitizer and UndefinedBehaviorSanitizer

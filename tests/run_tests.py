@@ -185,6 +185,15 @@ def pytest_jobs(folder, build, options):
     return [Job(f"{folder} ({build})", command, pytest_reader(report), env, timeout_s=900)]
 
 
+def deploy_jobs(options):
+    """Only what needs no containers; make test-deploy runs the rest."""
+    report = os.path.join(options.scratch, "deploy.xml")
+    command = [PYTHON, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider",
+               f"--junitxml={report}", "tests/deploy/test_files.py"]
+    return [Job("deploy files", command, pytest_reader(report),
+                {"LOCKKEEPER": f"{TOP}/{BUILDS['release'][0]}/lockkeeper"}, timeout_s=300)]
+
+
 def fuzz_jobs(options):
     jobs = []
     for source in sorted(glob.glob(f"{TOP}/tests/fuzz/fuzz_*.c")):
@@ -213,6 +222,7 @@ PARTS = {
     "unit-asan": (["asan"], 0, lambda o: unit_jobs("asan", o)),
     "unit-tsan": (["tsan"], 0, lambda o: unit_jobs("tsan", o)),
     "valgrind": (["release"], 0, valgrind_jobs),
+    "deploy": (["release"], 0, deploy_jobs),
     "system": (["release"], 1, lambda o: pytest_jobs("system", "release", o)),
     "system-asan": (["asan"], 2, lambda o: pytest_jobs("system", "asan", o)),
     "system-tsan": (["tsan"], 2, lambda o: pytest_jobs("system", "tsan", o)),
@@ -221,7 +231,7 @@ PARTS = {
     "faults": (["release"], 3, lambda o: pytest_jobs("faults", "release", o)),
     "fuzz": (["fuzz"], 5, fuzz_jobs),
 }
-DEFAULT_PARTS = "lint,unit,unit-asan,valgrind,system,system-asan,faults,conformance,conformance-asan,fuzz"
+DEFAULT_PARTS = "lint,deploy,unit,unit-asan,valgrind,system,system-asan,faults,conformance,conformance-asan,fuzz"
 
 
 def build_jobs(parts):
@@ -232,7 +242,7 @@ def build_jobs(parts):
         for part in parts:
             if build in PARTS[part][0]:
                 goals += (["fuzz-programs"] if part == "fuzz" else
-                          ["all"] if part.startswith(("system", "faults", "conformance")) else
+                          ["all"] if part.startswith(("system", "faults", "conformance", "deploy")) else
                           ["all", "unit-programs"])
         if goals:
             command = ["make", "--no-print-directory", f"-j{os.cpu_count() or 2}", f"B={where}"]

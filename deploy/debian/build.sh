@@ -37,6 +37,10 @@ mkdir -p "$work/shlibs/debian"
 printf 'Source: lockkeeper\n\nPackage: lockkeeper\nArchitecture: any\n' >"$work/shlibs/debian/control"
 depends=$(cd "$work/shlibs" && dpkg-shlibdeps -O "$root/usr/bin/lockkeeper" 2>/dev/null |
     sed -n 's/^shlibs:Depends=//p')
+if [ -z "$depends" ]; then
+    echo "deb: dpkg-shlibdeps (package dpkg-dev) is needed to find out what the program depends on" >&2
+    exit 1
+fi
 
 cat >"$root/DEBIAN/control" <<TXT
 Package: lockkeeper

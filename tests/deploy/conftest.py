@@ -40,3 +40,8 @@ def strict(tmp_path_factory):
         return "" if second.returncode == 0 else second.stdout + second.stderr or "tsc failed"
 
     return validate
+
+
+def pytest_terminal_summary(terminalreporter):
+    for test, tools in rig.LEFT_OUT:
+        terminalreporter.write_line(f"left out: {test}: needs {' and '.join(tools)}")

@@ -13,6 +13,9 @@ sys.path.insert(0, os.path.join(TOP, "tests", "system"))
 ENV = {**os.environ,
        "CONTAINERS_CONF": os.environ.get("CONTAINERS_CONF", f"{DEPLOY}/containers.conf")}
 
+# (test, tools) of the tests that are left out because a tool is missing.
+LEFT_OUT = []
+
 
 def have(*names):
     return all(shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin") for name in names)
