@@ -159,15 +159,13 @@ http {{
 
     # ---- the rivals: each gives its port and how to find its workers' pids -----------------------
 
-    def start_lockkeeper(self, key=None, wrapper=(), routes=None):
-        """key: of its token_bucket, "" for one key for all; None: no limit, or what routes say.  wrapper:
-        a command to run it under."""
+    def start_lockkeeper(self, key=None, wrapper=(), **settings):
+        """key: of its token_bucket, "" for one key for all; None: no limit.  wrapper: a command to run it
+        under.  settings: more of the policy."""
         port = free_port()
         policy = {"listen": f"127.0.0.1:{port}", "metrics": "off", "workers": 1, "access_log": "off",
                   "upstream": f"http://127.0.0.1:{self.origin_port}",
-                  "store": f"unix://{self.redis_socket}"}
-        if routes is not None:
-            policy["routes"] = routes
+                  "store": f"unix://{self.redis_socket}", **settings}
         if key is not None:
             limit = {"name": "bench", "rate": "1000000/second", "burst": 1000000,
                      "algorithm": "token_bucket"}
@@ -295,12 +293,12 @@ def to_ms(text):
 
 
 def run_wrk(bench, port, seconds, script=None):
-    command = ["wrk", "-t1", f"-c{bench.options.connections}", f"-d{seconds}s", "--latency"]
+    command = ["wrk", "-t1", f"-c{bench.options.connections}", f"-d{seconds}s", "--latency", "--timeout", "30s"]
     if script:
         command += ["-s", script]
     text = subprocess.run(command + [f"http://127.0.0.1:{port}/"], check=True, capture_output=True,
                           text=True).stdout
-    if re.search(r"Non-2xx|Socket errors", text):
+    if "Requests/sec" not in text or "nan" in text or re.search(r"Non-2xx|Socket errors", text):
         sys.exit(f"bench: not every request was answered with 200:\n{text}")
     return {"requests": int(re.search(r"(\d+) requests in", text)[1]),
             "per_s": float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1]),
