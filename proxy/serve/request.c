@@ -123,7 +123,10 @@ static enum step_next step_guard(struct request *r)
     if (r->verdict == NULL)
         return STEP_WAIT;
     r->at = AT_send;
-    r->is_guarded = guard_is_holding(r->guard);
+    if (r->guard != NULL && guard_is_holding(r->guard)) {
+        r->is_guarded = true;
+        gate_init(&r->gate);
+    }
     if (r->verdict->kind == VERDICT_REFUSE)
         request_refuse(r, r->verdict);
     return STEP_NEXT;
@@ -192,7 +195,8 @@ static enum step_next step_release(struct request *r)
         }
     }
     r->at = AT_finish;
-    request_flush_gate(r);
+    if (r->is_guarded)
+        request_flush_gate(r);
     if (r->service_end == SERVICE_FAILED && !r->is_head_sent)
         refuse_failed(r);
     return STEP_NEXT;
@@ -272,7 +276,6 @@ static void *on_request(void *owner, struct http_conn *conn, const struct http_r
     r->head = head;
     r->policy = policy_ref(env->policy);
     list_node_init(&r->node);
-    gate_init(&r->gate);
     r->route = r->policy->unmatched;
     r->upstream_us = ACCESS_LOG_NONE;
     r->request_id = request_id(env, head, arena);

@@ -6,7 +6,7 @@ static void settle_guards(struct request *r)
                                     .forwarded = request_was_forwarded(r),
                                     .service_finished = r->service_end == SERVICE_ENDED};
 
-    if (r->verdict != NULL && r->guard != NULL)
+    if (r->verdict != NULL)
         metrics_observe_us(r->env->shard, r->route->admission_slot, r->verdict->store_us);
     guard_end(&r->guard, &outcome);
 }
@@ -84,14 +84,20 @@ void request_settle(struct request *r)
 {
     uint64_t duration_us = loop_clock_us() - http_conn_request_at_us(r->conn);
 
-    request_give_up_service(r);
-    settle_guards(r);
-    gate_clear(&r->gate);
+    if (r->is_guarded)
+        request_give_up_service(r);
+    else
+        relay_stop(&r->relay);
+    if (r->guard != NULL)
+        settle_guards(r);
+    if (r->is_guarded)
+        gate_clear(&r->gate);
     count_request(r, duration_us);
     log_request(r, duration_us);
     CHECK(r->env->active_requests > 0);
     r->env->active_requests--;
-    list_remove(&r->node);
+    if (r->is_detached)
+        list_remove(&r->node);
     r->tag = 0;
     policy_unref(&r->policy);
 }

@@ -126,7 +126,8 @@ static void on_service_connected(void *owner)
 
     CHECK_TAG(r, REQUEST);
     r->is_connected = true;
-    guard_note_forwarded(r->guard);
+    if (r->is_guarded)
+        guard_note_forwarded(r->guard);
     relay_on_connected(&r->relay);
 }
 
