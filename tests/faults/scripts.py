@@ -38,9 +38,3 @@ class Scripts:
 
     def release(self, key, name, token):
         return self.run("release", lock_keys(key, self.prefix), [f"x{name}", token, 0, 1])
-
-
-def key_prefix(client):
-    """Of the locks in this store, once there is one."""
-    key = next(client.scan_iter(match="*:lock:{*:r", count=1000)).decode()
-    return key[:key.index(":lock:")]

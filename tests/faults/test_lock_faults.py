@@ -1,6 +1,7 @@
 """What breaks around a lock, and that each protection is what helps: without it, the same fault does
 harm.  Times are bounded by what the policy promises, not by what a machine usually does."""
 
+import os
 import signal
 import threading
 
@@ -134,6 +135,15 @@ class Resource:
         return checkers.stale_bytes(self.ledger.visits(), self.ledger.writes())
 
 
+def is_stopped(pid):
+    """All threads: until then one of them may still forward something, rightly."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/stat") as file:
+            if file.read().rsplit(")", 1)[1].split()[0] != "T":
+                return False
+    return True
+
+
 # on_lost: abort is the sidecar's own protection, the fence that of the resource.
 PROTECTIONS = pytest.mark.parametrize("on_lost, with_fence, stale", [
     ("abort", False, 0), ("finish", True, 0), ("abort", True, 0), ("finish", False, 20)])
@@ -146,6 +156,7 @@ def test_stopped_holder(start, ledger, redis_server, on_lost, with_fence, stale)
     client = resource.begin_write()
     resource.first.send_signal(signal.SIGSTOP)
     try:
+        wait_until(lambda: is_stopped(resource.first.pid), 5, "the first sidecar stands still")
         client.send("A" * 20)
         resource.write_newer()
     finally:
