@@ -11,19 +11,20 @@
 #include <unistd.h>
 
 #include "app/admin.h"
+#include "app/certificates.h"
 #include "app/cpus.h"
 #include "app/worker.h"
 #include "base/arena.h"
 #include "base/log.h"
 #include "guard/fence.h"
 #include "net/loop.h"
-#include "net/tls.h"
 #include "policy/policy.h"
 #include "store/store.h"
 
 #define SERVER_TAG 0x53525652u /* "SRVR" */
 #define ADDRESS_BYTES 300
 #define STUCK_AFTER_MS 10000
+#define CERTIFICATES_MS 10000
 
 struct server {
     uint32_t tag;
@@ -34,7 +35,8 @@ struct server {
     struct metrics *metrics;
     struct embedded *embedded;
     struct fence_table *fences;
-    struct tls_context *upstream_tls;
+    struct certificates *certificates;
+    struct timer certificates_timer;
     struct admin *admin;
     struct worker_shared shared;
     struct worker **workers;
@@ -100,8 +102,8 @@ static bool open_workers(struct server *s)
     snprintf(s->listen_address, sizeof(s->listen_address), "%s", s->policy->settings.listen);
     s->workers = mem_calloc(s->worker_count, sizeof(*s->workers));
     for (; s->open_count < s->worker_count; s->open_count++) {
-        int error = worker_open(&s->shared, s->open_count + 1, s->policy, s->listen_address,
-                                &s->workers[s->open_count]);
+        int error = worker_open(&s->shared, s->open_count + 1, s->policy, s->certificates,
+                                s->listen_address, &s->workers[s->open_count]);
 
         if (error != 0) {
             complain_listen("listen", s->listen_address, error);
@@ -127,19 +129,6 @@ static bool open_admin(struct server *s)
     if (error != 0)
         complain_listen("metrics", s->policy->settings.metrics, error);
     return error == 0;
-}
-
-static bool open_upstream_tls(struct server *s)
-{
-    const struct tls_options options = {.alpn = "http/1.1"};
-    char error[256];
-
-    if (!s->policy->settings.upstream.is_tls)
-        return true;
-    s->upstream_tls = tls_context_open(&options, error, sizeof(error));
-    if (s->upstream_tls == NULL)
-        log_error(NULL, "cannot use TLS to the service", LOG_STR("error", error));
-    return s->upstream_tls != NULL;
 }
 
 static void record_load(struct server *s, bool is_first, bool is_good)
@@ -169,37 +158,68 @@ static const char *needs_restart(const struct policy_settings *a, const struct p
            : a->workers != b->workers                               ? "workers"
            : text_differs(a->store, b->store)                       ? "store"
            : text_differs(a->store_key_prefix, b->store_key_prefix) ? "store_options.key_prefix"
-           : a->upstream.is_tls != b->upstream.is_tls               ? "upstream"
+           : (a->tls_certificate == NULL) != (b->tls_certificate == NULL) ? "tls"
            : (a->access_log == POLICY_LOG_OFF) != (b->access_log == POLICY_LOG_OFF) ? "access_log"
                                                                                     : NULL;
+}
+
+/* Workers get what the server has from now on. */
+static void publish(struct server *s, struct policy *policy, struct certificates *certificates)
+{
+    for (unsigned i = 0; i < s->worker_count; i++)
+        worker_set_policy(s->workers[i], policy, certificates);
+    policy_unref(&s->policy);
+    certificates_unref(&s->certificates);
+    s->policy = policy;
+    s->certificates = certificates;
+}
+
+static void complain_reload(const char *why, const char *key)
+{
+    log_error(NULL, "reload failed: the policies in force stay", LOG_STR("why", why),
+              LOG_STR("key", key));
 }
 
 static void reload(struct server *s)
 {
     struct policy *policy = load(s);
+    struct certificates *certificates = NULL;
     const char *key =
         policy != NULL ? needs_restart(&s->policy->settings, &policy->settings) : NULL;
 
-    record_load(s, false, policy != NULL && key == NULL);
-    if (policy == NULL) {
-        log_error(NULL, "reload failed: the policies in force stay",
-                  LOG_STR("why", "see the errors above"));
-        return;
-    }
-    if (key != NULL) {
-        log_error(NULL, "reload failed: the policies in force stay",
-                  LOG_STR("why", "this key can only change with a restart"), LOG_STR("key", key));
-        policy_unref(&policy);
+    if (policy != NULL && key == NULL)
+        certificates = certificates_open(policy);
+    record_load(s, false, certificates != NULL);
+    if (certificates == NULL) {
+        complain_reload(key != NULL ? "this key can only change with a restart"
+                                    : "see the errors above", key);
+        if (policy != NULL)
+            policy_unref(&policy);
         return;
     }
     policy_bind_metrics(policy, s->metrics);
     log_set_level(policy->settings.log_level);
-    for (unsigned i = 0; i < s->worker_count; i++)
-        worker_set_policy(s->workers[i], policy);
-    policy_unref(&s->policy);
-    s->policy = policy;
+    publish(s, policy, certificates);
     log_info(NULL, "policies reloaded", LOG_STR("hash", policy->hash_hex),
              LOG_UINT("routes", policy->route_count));
+}
+
+/* Renewed files of the same policies.  One that cannot be used (yet: the key may come after the
+ * certificate) leaves what is in use. */
+static void on_certificates_timer(struct timer *timer)
+{
+    struct server *s = CONTAINER_OF(timer, struct server, certificates_timer);
+    struct certificates *certificates;
+
+    CHECK_TAG(s, SERVER);
+    timer_start(s->loop, timer, CERTIFICATES_MS, on_certificates_timer);
+    if (s->is_draining || !certificates_have_changed(s->certificates))
+        return;
+    certificates = certificates_open(s->policy);
+    if (certificates == NULL)
+        return;
+    publish(s, policy_ref(s->policy), certificates);
+    log_info(NULL, "certificates reloaded", LOG_STR("hash", s->policy->hash_hex));
 }
 
 static void on_reload_signal(void *owner, int signum)
@@ -267,9 +287,10 @@ static bool start(struct server *s)
                                        .on_stopped = on_worker_stopped,
                                        .owner = s,
                                        .worker_count = s->worker_count};
-    if (!open_upstream_tls(s))
+    s->certificates = certificates_open(s->policy);
+    if (s->certificates == NULL)
         return false;
-    s->shared.upstream_tls = s->upstream_tls;
+    timer_start(s->loop, &s->certificates_timer, CERTIFICATES_MS, on_certificates_timer);
     return watch_signals(s) && open_workers(s) && open_admin(s);
 }
 
@@ -298,14 +319,15 @@ static void stop(struct server *s)
         (void)!loop_on_signal(s->loop, SIGTERM, NULL, NULL);
         (void)!loop_on_signal(s->loop, SIGINT, NULL, NULL);
         (void)!loop_on_signal(s->loop, SIGHUP, NULL, NULL);
+        timer_stop(s->loop, &s->certificates_timer);
         loop_close(&s->loop);
     }
     if (s->fences != NULL)
         fence_table_unref(&s->fences);
     if (s->embedded != NULL)
         embedded_unref(&s->embedded);
-    if (s->upstream_tls != NULL)
-        tls_context_unref(&s->upstream_tls);
+    if (s->certificates != NULL)
+        certificates_unref(&s->certificates);
     if (s->policy != NULL)
         policy_unref(&s->policy);
     if (s->metrics != NULL)

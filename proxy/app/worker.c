@@ -4,11 +4,11 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "app/certificates.h"
 #include "base/arena.h"
 #include "base/log.h"
 #include "guard/guard.h"
 #include "http/http_conn.h"
-#include "http/upstream_pool.h"
 #include "net/listener.h"
 #include "net/loop.h"
 #include "net/stream.h"
@@ -34,8 +34,7 @@ struct worker {
     struct store *store;
     struct http_server server;
     struct serve_env env;
-    /* The pool's settings point into the snapshot it was made from. */
-    struct policy *pool_policy;
+    struct certificates *certificates;
     uint64_t log_dropped_count; /* already in the metric */
     uint64_t drain_until_ms;
     struct timer flush_timer, drain_timer, heartbeat_timer;
@@ -48,6 +47,7 @@ struct policy_message {
     struct loop_message message;
     struct worker *worker;
     struct policy *policy;
+    struct certificates *certificates;
 };
 
 static void on_flush_timer(struct timer *timer)
@@ -153,27 +153,13 @@ static void open_store(struct worker *w, const struct policy_settings *s)
                           &w->log);
 }
 
-static void open_upstream(struct worker *w, struct policy *policy)
+static void open_snapshot(struct worker *w, struct policy *policy,
+                          struct certificates *certificates)
 {
-    const struct policy_settings *s = &policy->settings;
-    const struct upstream_settings settings = {
-        .name = s->upstream.name,
-        .host = s->upstream.host,
-        .port = s->upstream.port,
-        .tls = s->upstream.is_tls ? w->shared->upstream_tls : NULL,
-        .connect_timeout_ms = s->connect_timeout_ms,
-        .response_timeout_ms = s->response_timeout_ms,
-        .body_timeout_ms = s->response_body_timeout_ms,
-        .idle_timeout_ms = s->upstream_idle_timeout_ms,
-        .max_connections = (uint32_t)s->upstream_max_connections,
-        .max_waiting = (uint32_t)s->upstream_max_waiting,
-        .max_header_bytes = (uint32_t)s->max_header_bytes,
-        .max_header_count = (uint32_t)s->max_header_count,
-    };
-
-    w->pool_policy = policy_ref(policy);
-    w->env.upstream =
-        upstream_pool_open(w->loop, &settings, w->shared->metrics, w->env.shard, &w->log);
+    w->certificates = certificates_ref(certificates);
+    w->env.snapshot = serve_snapshot_open(w->loop, policy, certificates_upstreams(certificates),
+                                          w->shared->metrics, w->env.shard, &w->log);
+    w->env.policy = w->env.snapshot->policy;
 }
 
 static void find_slots(struct worker *w)
@@ -196,28 +182,34 @@ static void open_server(struct worker *w)
     w->server.idle_slot = metrics_series1(w->shared->metrics, METRIC_CLIENT_CONNECTIONS, "idle");
 }
 
-static int open_listener(struct worker *w, const char *address)
+static int open_listener(struct worker *w, const struct policy_settings *settings,
+                         struct certificates *certificates, const char *address)
 {
     const struct listener_options options = {
-        .address = address, .fd = -1, .reuse_port = w->shared->worker_count > 1};
+        .address = address,
+        .fd = -1,
+        .reuse_port = w->shared->worker_count > 1,
+        .tls = certificates_listener(certificates),
+        .handshake_timeout_ms = settings->header_timeout_ms,
+    };
 
     return listener_open(w->loop, &options, on_accept, w, &w->listener);
 }
 
 /* In the order of what needs what; close_parts undoes it in reverse. */
-static int open_parts(struct worker *w, struct policy *policy, const char *listen_address)
+static int open_parts(struct worker *w, struct policy *policy, struct certificates *certificates,
+                      const char *listen_address)
 {
     int error = loop_open(&w->loop);
 
     if (error != 0)
         return error;
-    error = open_listener(w, listen_address);
+    error = open_listener(w, &policy->settings, certificates, listen_address);
     if (error != 0) {
         loop_close(&w->loop);
         return error;
     }
     w->env.loop = w->loop;
-    w->env.policy = policy_ref(policy);
     w->env.metrics = w->shared->metrics;
     w->env.shard = metrics_shard(w->shared->metrics, w->index);
     w->env.log = &w->log;
@@ -225,10 +217,10 @@ static int open_parts(struct worker *w, struct policy *policy, const char *liste
     if (policy->settings.access_log != POLICY_LOG_OFF)
         w->env.access_log = log_sink_open(1, LOG_MAX_BYTES);
     find_slots(w);
+    open_snapshot(w, policy, certificates);
     open_store(w, &policy->settings);
     w->env.guards = guard_worker_open(w->loop, w->store, w->env.shard, &w->log);
     guard_worker_set_fences(w->env.guards, w->shared->fences);
-    open_upstream(w, policy);
     open_server(w);
     metrics_set(w->env.shard, w->workers_slot, 1);
     return 0;
@@ -243,19 +235,20 @@ static void close_parts(struct worker *w)
         listener_close(&w->listener);
     request_end_detached(&w->env);
     http_server_close(&w->server);
-    upstream_pool_close(&w->env.upstream);
     guard_worker_close(&w->env.guards);
     store_close(&w->store);
     metrics_set(w->env.shard, w->workers_slot, 0);
     if (w->env.access_log != NULL)
         log_sink_close(&w->env.access_log);
-    policy_unref(&w->env.policy);
-    policy_unref(&w->pool_policy);
+    w->env.policy = NULL;
+    serve_snapshot_unref(&w->env.snapshot);
+    certificates_unref(&w->certificates);
     loop_close(&w->loop);
 }
 
 int worker_open(struct worker_shared *shared, unsigned index, struct policy *policy,
-                const char *listen_address, struct worker **ret_worker)
+                struct certificates *certificates, const char *listen_address,
+                struct worker **ret_worker)
 {
     struct worker *w = mem_calloc(1, sizeof(*w));
     int error;
@@ -264,7 +257,7 @@ int worker_open(struct worker_shared *shared, unsigned index, struct policy *pol
     w->index = index;
     w->shared = shared;
     w->log = (struct log_context){NULL, LOG_UINT("worker", index)};
-    error = open_parts(w, policy, listen_address);
+    error = open_parts(w, policy, certificates, listen_address);
     if (error != 0) {
         free(w);
         return error;
@@ -352,6 +345,7 @@ static void on_policy_drop(struct loop *loop, struct loop_message *message)
 
     UNUSED(loop);
     policy_unref(&m->policy);
+    certificates_unref(&m->certificates);
     free(m);
 }
 
@@ -359,20 +353,20 @@ static void on_policy_message(struct loop *loop, struct loop_message *message)
 {
     struct policy_message *m = CONTAINER_OF(message, struct policy_message, message);
     struct worker *w = m->worker;
-    struct policy *old = w->env.policy;
-    struct policy *old_pool_policy = w->pool_policy;
+    struct serve_snapshot *old = w->env.snapshot;
+    struct certificates *old_certificates = w->certificates;
 
-    w->env.policy = TAKE(&m->policy);
+    open_snapshot(w, m->policy, m->certificates);
     w->server.settings = request_conn_settings(w->env.policy);
-    upstream_pool_close(&w->env.upstream);
-    open_upstream(w, w->env.policy);
-    policy_unref(&old_pool_policy);
-    policy_unref(&old);
-    free(m);
-    UNUSED(loop);
+    if (w->listener != NULL && certificates_listener(w->certificates) != NULL)
+        listener_set_tls(w->listener, certificates_listener(w->certificates));
+    serve_snapshot_unref(&old);
+    certificates_unref(&old_certificates);
+    on_policy_drop(loop, message);
 }
 
-void worker_set_policy(struct worker *w, struct policy *policy)
+void worker_set_policy(struct worker *w, struct policy *policy,
+                       struct certificates *certificates)
 {
     struct policy_message *m = mem_calloc(1, sizeof(*m));
 
@@ -381,6 +375,7 @@ void worker_set_policy(struct worker *w, struct policy *policy)
     m->message.on_drop = on_policy_drop;
     m->worker = w;
     m->policy = policy_ref(policy);
+    m->certificates = certificates_ref(certificates);
     loop_post(w->loop, &m->message);
 }
 

@@ -8,10 +8,10 @@
 #include "base/metrics.h"
 #include "policy/policy.h"
 
+struct certificates;
 struct embedded;
 struct fence_table;
 struct loop;
-struct tls_context;
 struct worker;
 
 /* What the workers of a process share; outlives them. */
@@ -19,7 +19,6 @@ struct worker_shared {
     struct metrics *metrics;
     struct embedded *embedded;
     struct fence_table *fences;
-    struct tls_context *upstream_tls; /* NULL: the service speaks plain HTTP */
     struct loop *main_loop;
     /* On the main loop, once per worker, when its last request is over after worker_drain. */
     void (*on_stopped)(void *owner);
@@ -28,18 +27,20 @@ struct worker_shared {
 };
 
 /* Opens everything and binds listen_address (the policy's, with the port made definite); no thread
- * runs yet.  index from 1.  Takes its own reference to policy.  0, or a libuv error code of the
+ * runs yet.  index from 1.  Takes its own references to policy and certificates.  0, or a libuv error code of the
  * listener. */
 MUST_USE int worker_open(struct worker_shared *shared, unsigned index, struct policy *policy,
-                         const char *listen_address, struct worker **ret_worker);
+                         struct certificates *certificates, const char *listen_address,
+                         struct worker **ret_worker);
 uint16_t worker_port(const struct worker *worker);
 void worker_start(struct worker *worker);
 
 /* From the main thread: accept no more, finish what runs within drain_timeout, then stop. */
 void worker_drain(struct worker *worker);
 
-/* From the main thread: new requests use policy from now on. */
-void worker_set_policy(struct worker *worker, struct policy *policy);
+/* From the main thread: new requests use policy and certificates, made for it, from now on. */
+void worker_set_policy(struct worker *worker, struct policy *policy,
+                       struct certificates *certificates);
 
 /* Milliseconds since the loop last turned its heartbeat; any thread. */
 uint64_t worker_heartbeat_age_ms(const struct worker *worker);

@@ -6,6 +6,7 @@
 #include "policy/expand.h"
 #include "policy/router.h"
 #include "policy/types.h"
+#include "policy/upstream_fields.h"
 
 #define MAX_ROUTES 5000
 #define MAX_LOG_COUNT 100000
@@ -329,7 +330,7 @@ static void check_reachable(struct schema *schema, const struct policy *policy, 
 
 static void check_addresses(struct schema *schema, const struct policy_settings *settings)
 {
-    const struct policy_upstream *upstream = &settings->upstream;
+    const struct policy_address *upstream = &settings->upstream;
     struct slice listen = slice_of(settings->listen);
     char port[8];
 
@@ -338,7 +339,7 @@ static void check_addresses(struct schema *schema, const struct policy_settings 
         schema_problem(schema, POLICY_ERROR,
                        schema_is_given(schema, "metrics") ? "metrics" : "listen",
                        "listen and metrics need different addresses");
-    if (!schema_is_sound(schema, "listen") || !schema_is_sound(schema, "upstream"))
+    if (!schema_is_sound(schema, "listen") || upstream->url == NULL)
         return;
     snprintf(port, sizeof(port), ":%u", upstream->port);
     if ((upstream->port != 0 && slice_ends_with(listen, slice_of(port)) &&
@@ -363,10 +364,27 @@ static void check_trusted(struct schema *schema, const struct policy_settings *s
     }
 }
 
+static void check_some_upstream(struct schema *schema)
+{
+    const struct yaml_node *list = schema_value(schema, "upstreams");
+
+    if (schema_is_misspelt(schema, "upstream") || schema_is_misspelt(schema, "upstreams") ||
+        schema->is_partial)
+        return;
+    if (list != NULL && list->kind == YAML_SEQUENCE && list->count == 0)
+        schema_problem(schema, POLICY_ERROR, "upstreams", "the list is empty");
+    else if (list == NULL && !schema_is_given(schema, "upstream"))
+        schema_problem(schema, POLICY_ERROR, NULL,
+                       "the key \"upstream\" is missing (the service: `http://host:port`), or "
+                       "\"upstreams\", a list of services");
+}
+
 void checks_policy(struct schema *schema, void *record)
 {
-    const struct policy *policy = record;
+    struct policy *policy = record;
 
+    upstream_fields_finish(schema, policy);
+    check_some_upstream(schema);
     check_addresses(schema, &policy->settings);
     check_trusted(schema, &policy->settings);
     if (policy->route_count > MAX_ROUTES) {

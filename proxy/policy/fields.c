@@ -4,6 +4,7 @@
 #include "policy/lock_fields.h"
 #include "policy/policy.h"
 #include "policy/types.h"
+#include "policy/upstream_fields.h"
 
 #define DAY_MS UINT64_C(86400000)
 #define GIB (UINT64_C(1) << 30)
@@ -192,6 +193,12 @@ static const struct schema_field route_fields[] = {
      .section = &match_section,
      .default_note = "every request",
      .help = "which requests the route takes"},
+    {.name = "upstream",
+     .type = &upstream_fields_name,
+     SCHEMA_FIELD(policy_route, upstream),
+     .default_note = "`upstream` of the file, else the first of `upstreams`",
+     .help = "the name of the service its requests go to",
+     .example = "stock"},
     {.name = "ratelimit_headers",
      .type = &schema_enum,
      SCHEMA_FIELD(policy_route, ratelimit_headers),
@@ -329,6 +336,9 @@ static const struct schema_field upstream_fields[] = {
           "connections to the service, per worker"),
     COUNT("max_waiting", upstream_max_waiting, "1024", 0, 1000000,
           "requests that wait for a connection, per worker; beyond it 503"),
+    DURATION("max_age", upstream_max_age_ms, "10m", 0,
+             "after how long a connection takes no further request, so that changed addresses of a "
+             "name come into use; 0 is no limit"),
 };
 
 static const struct schema_section upstream_section = {.name = "upstream_options",
@@ -402,6 +412,12 @@ static const struct schema_field policy_fields[] = {
      SCHEMA_FIELD(policy, settings.listen),
      .default_text = "0.0.0.0:8080",
      .help = "where clients connect; `unix:/path` works too"},
+    {.name = "tls",
+     .type = &schema_section,
+     SCHEMA_INLINE,
+     .section = &upstream_fields_listen_tls,
+     .default_note = "plain HTTP",
+     .help = "TLS for clients"},
     {.name = "metrics",
      .type = &types_listen,
      SCHEMA_FIELD(policy, settings.metrics),
@@ -419,8 +435,9 @@ static const struct schema_field policy_fields[] = {
     {.name = "upstream",
      .type = &types_upstream,
      SCHEMA_FIELD(policy, settings.upstream),
-     .is_required = true,
-     .help = "the service: `http://host:port` or `unix:/path`",
+     .default_note = "give `upstream` or `upstreams`",
+     .help = "the service: `http://host:port`, `https://host:port` or `unix:/path`; as one of "
+             "several it has the name `default`",
      .example = "http://127.0.0.1:3000"},
     {.name = "upstream_options",
      .type = &schema_section,
@@ -506,6 +523,12 @@ static const struct schema_field policy_fields[] = {
      SCHEMA_INLINE,
      .section = &sizes_section,
      .help = "bounds on every request"},
+    {.name = "upstreams",
+     .type = &schema_sections,
+     .section = &upstream_fields_section,
+     SCHEMA_COUNTED(policy, upstreams, upstream_count),
+     .default_note = "none",
+     .help = "several services, for routes to choose from"},
     {.name = "routes",
      .type = &schema_sections,
      .section = &route_section,

@@ -272,6 +272,13 @@ static void finish_snapshot(struct loading *loading)
                                        .index = (unsigned)policy->route_count,
                                        .file = "",
                                        .ratelimit_headers = policy->settings.ratelimit_headers};
+    unmatched->upstream = policy->upstreams[0];
+    for (size_t i = 0; i < policy->route_count; i++) {
+        struct policy_route *route = (struct policy_route *)(uintptr_t)policy->routes[i];
+
+        if (route->upstream == NULL)
+            route->upstream = policy->upstreams[0];
+    }
     policy->unmatched = unmatched;
     policy->router = router_compile(&policy->arena, policy->routes, policy->route_count);
     digest_short_hex(buf_slice(&loading->types.digest), policy->hash_hex);

@@ -185,6 +185,7 @@ struct policy_route {
     enum policy_headers ratelimit_headers;
     const struct policy_lock *lock;   /* NULL: none */
     const struct policy_fence *fence; /* NULL: none */
+    const struct policy_upstream *upstream; /* where its requests go */
     /* Metric slots (policy_bind_metrics). */
     uint32_t request_slots[6]; /* [0] 1xx or none, then 1xx..5xx by status / 100 */
     uint32_t duration_slot, admission_slot;
@@ -195,19 +196,42 @@ struct policy_cidr {
     unsigned prefix_bits;    /* of 128 */
 };
 
-struct policy_upstream {
-    const char *name; /* "default" */
-    const char *url;
+struct policy_address {
+    const char *url;  /* as written; NULL: not given */
     const char *host; /* or "unix:/path" */
+    const char *host_field; /* host[:port], as a Host field would have it */
     uint16_t port;
     bool is_tls;
+};
+
+#define POLICY_MAX_ADDRESSES 32
+
+enum policy_balance { POLICY_ROUND_ROBIN, POLICY_LEAST_CONNECTIONS };
+enum policy_upstream_host { POLICY_HOST_KEEP, POLICY_HOST_REWRITE };
+
+/* A service behind us. */
+struct policy_upstream {
+    const char *name; /* unique; "default" for the one of the key `upstream` */
+    unsigned index;   /* in the snapshot */
+    const struct policy_address *addresses;
+    size_t address_count;
+    struct policy_address single; /* the address when it was given as `url` */
+    enum policy_balance balance;
+    enum policy_upstream_host host;
+    uint64_t connect_timeout_ms, response_timeout_ms, response_body_timeout_ms, idle_timeout_ms;
+    uint64_t max_connections, max_waiting; /* per worker and address */
+    uint64_t max_age_ms;                   /* of a connection; 0 = no limit */
+    uint64_t eject_failures, eject_ms;
+    bool tls_verify;
+    const char *tls_ca_file, *tls_server_name, *tls_certificate, *tls_key; /* NULL: not given */
 };
 
 /* Server-wide settings; each is one record of the field table with its default (policy.c). */
 struct policy_settings {
     const char *listen, *metrics; /* metrics may be "off" */
+    const char *tls_certificate, *tls_key, *tls_client_ca; /* of the listener; NULL: plain */
     unsigned workers;             /* 0 = auto */
-    struct policy_upstream upstream;
+    struct policy_address upstream; /* url NULL: there are only named ones */
     const char *store;
     uint64_t store_timeout_ms, store_connect_timeout_ms;
     uint64_t store_max_pending, store_breaker_failures, store_breaker_open_ms;
@@ -236,6 +260,7 @@ struct policy_settings {
     uint64_t upstream_idle_timeout_ms; /* pooled connections */
     uint64_t upstream_max_connections; /* per worker */
     uint64_t upstream_max_waiting;     /* requests waiting for a connection, per worker */
+    uint64_t upstream_max_age_ms;      /* of a pooled connection; 0 = no limit */
     /* sizes: */
     uint64_t max_header_bytes, max_header_count, max_target_bytes;
     uint64_t max_body_bytes; /* 0 = no limit */
@@ -246,6 +271,8 @@ struct policy {
     const struct policy_route *const *routes; /* file order */
     size_t route_count;
     size_t limit_count;
+    const struct policy_upstream *const *upstreams; /* at least one */
+    size_t upstream_count;
     struct router *router;
     const struct jwt_verifier *jwt; /* NULL without a jwt section */
     /* Stands for requests that match no route. */

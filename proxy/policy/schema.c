@@ -75,6 +75,15 @@ bool schema_is_sound(const struct schema *schema, const char *key)
     return (schema->frame->failed & UINT64_C(1) << (field - section->fields)) == 0;
 }
 
+bool schema_is_misspelt(const struct schema *schema, const char *key)
+{
+    const struct schema_section *section = schema->frame->section;
+    const struct schema_field *field = find_field(section, slice_of(key));
+
+    CHECK(field != NULL);
+    return (schema->frame->misspelt & UINT64_C(1) << (field - section->fields)) != 0;
+}
+
 /* A secret's line is shown only where it names the secret instead of holding it. */
 static bool hides_line(const struct schema_field *field, const struct yaml_node *node)
 {

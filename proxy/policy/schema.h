@@ -105,6 +105,8 @@ void schema_bind(struct schema *schema, const struct schema_section *section,
 /* For finish(): the key is written in the file / its field holds a good value or default. */
 bool schema_is_given(const struct schema *schema, const char *key);
 bool schema_is_sound(const struct schema *schema, const char *key);
+/* An unknown key was taken for this one. */
+bool schema_is_misspelt(const struct schema *schema, const char *key);
 /* The value's node, or NULL. */
 const struct yaml_node *schema_value(const struct schema *schema, const char *key);
 

@@ -90,7 +90,7 @@ static bool read_store(struct schema *schema, const struct schema_field *field, 
 
 static const char upstream_verdict[] = "is not a service's address";
 
-static bool read_unix_upstream(struct slice text, struct policy_upstream *upstream,
+static bool read_unix_upstream(struct slice text, struct policy_address *upstream,
                                struct scalar_fault *fault)
 {
     struct slice path = slice_skip(text, SLICE("unix:").len);
@@ -105,10 +105,21 @@ static bool read_unix_upstream(struct slice text, struct policy_upstream *upstre
     return true;
 }
 
+/* Without the port that goes without saying. */
+static const char *host_field(struct arena *arena, const struct url *url)
+{
+    bool is_ipv6 = slice_find(url->host, ':') < url->host.len;
+    struct slice host = is_ipv6 ? arena_printf(arena, "[%.*s]", SLICE_ARGS(url->host)) : url->host;
+
+    if (url->port == 0 || url->port == (slice_equal(url->scheme, SLICE("https")) ? 443 : 80))
+        return arena_copy(arena, host).at;
+    return arena_printf(arena, "%.*s:%u", SLICE_ARGS(host), url->port).at;
+}
+
 static bool read_upstream(struct schema *schema, const struct schema_field *field,
                           struct slice text, void *ret, struct scalar_fault *fault)
 {
-    struct policy_upstream upstream = {.name = "default", .url = text.at};
+    struct policy_address upstream = {.url = text.at};
     const char *problem;
     struct url url;
 
@@ -121,17 +132,17 @@ static bool read_upstream(struct schema *schema, const struct schema_field *fiel
         if (slice_starts_with(path, SLICE("///")))
             path = slice_skip(path, 2);
         upstream.host = arena_printf(schema->arena, "unix:%.*s", SLICE_ARGS(path)).at;
+        upstream.host_field = "localhost";
         memcpy(ret, &upstream, sizeof(upstream));
         return true;
     }
     problem = url_parse(schema->scratch, text, &url);
     if (problem != NULL)
         return scalar_fail(fault, upstream_verdict, "%s", problem);
-    if (slice_equal(url.scheme, SLICE("https")))
+    upstream.is_tls = slice_equal(url.scheme, SLICE("https"));
+    if (!upstream.is_tls && !slice_equal(url.scheme, SLICE("http")))
         return scalar_fail(fault, upstream_verdict,
-                           "only http:// and unix: are spoken to the service");
-    if (!slice_equal(url.scheme, SLICE("http")))
-        return scalar_fail(fault, upstream_verdict, "write it as http://host:port or unix:/path");
+                           "write it as http://host:port, https://host:port or unix:/path");
     if (url.user.at != NULL)
         return scalar_fail(fault, upstream_verdict, "it cannot hold a user name");
     if (url.path.len > 1)
@@ -139,7 +150,8 @@ static bool read_upstream(struct schema *schema, const struct schema_field *fiel
                            "a path cannot follow the host: requests go to the "
                            "service under the path they came with");
     upstream.host = arena_copy(schema->arena, url.host).at;
-    upstream.port = url.port != 0 ? url.port : 80;
+    upstream.port = url.port != 0 ? url.port : upstream.is_tls ? 443 : 80;
+    upstream.host_field = host_field(schema->arena, &url);
     memcpy(ret, &upstream, sizeof(upstream));
     return true;
 }
@@ -439,7 +451,14 @@ const struct schema_type types_upstream = {.name = "URL",
                                            .form = "like http://127.0.0.1:3000",
                                            .kind = YAML_SCALAR,
                                            .read = read_upstream,
-                                           .json_pattern = "^(http://|unix:/)"};
+                                           .json_pattern = "^(https?://|unix:/)"};
+const struct schema_type types_upstream_item = {.name = "URL",
+                                                .phrase = "a service's address",
+                                                .form = "like http://10.0.0.1:3000",
+                                                .kind = YAML_SCALAR,
+                                                .read = read_upstream,
+                                                .json_pattern = "^(https?://|unix:/)",
+                                                .item_size = sizeof(struct policy_address)};
 const struct schema_type types_rate = {.name = "rate",
                                        .phrase = "a rate",
                                        .form = "like 10/minute or 5/10s",

@@ -7,6 +7,8 @@
 #include "policy/policy.h"
 #include "policy/schema.h"
 
+#define TYPES_MAX_UPSTREAMS 64
+
 /* What the jwt section binds to. */
 struct types_jwt_record {
     bool verify;
@@ -28,6 +30,9 @@ struct types_load {
     struct types_jwt_record jwt;
     struct jwt_verifier *verifier;
     bool is_jwt_broken;
+    struct policy_upstream *upstreams[TYPES_MAX_UPSTREAMS]; /* so far; none past the bound */
+    size_t upstream_count;
+    bool has_shorthand, are_upstreams_broken;
     struct types_route_place *route_places;
     unsigned route_cap, limit_count;
     /* Of the route being read. */
@@ -37,7 +42,8 @@ struct types_load {
     unsigned route_limit_count;
 };
 
-extern const struct schema_type types_listen, types_store, types_upstream, types_rate,
+extern const struct schema_type types_listen, types_store, types_upstream, types_upstream_item,
+    types_rate,
     types_template, types_cost, types_utc_offset, types_path, types_host, types_host_item,
     types_method_item, types_header_matches, types_cidr_item, types_jwt;
 

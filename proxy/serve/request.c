@@ -150,9 +150,10 @@ static bool is_fenced(const struct policy_route *route)
 
 static enum step_next step_send(struct request *r)
 {
+    const struct policy_upstream *upstream = r->route->upstream;
     struct forward_hop hop = {.peer_address = r->peer.address,
                               .request_id = r->request_id,
-                              .upstream_host = slice_of(r->policy->settings.upstream.host),
+                              .upstream_host = slice_of(upstream->addresses[0].host_field),
                               .is_peer_trusted = r->peer.is_trusted,
                               .is_fenced = is_fenced(r->route),
                               .verdict = r->verdict,
@@ -167,7 +168,8 @@ static enum step_next step_send(struct request *r)
         r->sent_at_us = loop_clock_us();
     r->at = AT_relay;
     relay_begin(&r->relay,
-                upstream_begin(r->env->upstream, head, r->arena, &request_service_events, r));
+                upstream_group_begin(r->snapshot->upstreams[upstream->index], head,
+                                                r->arena, &request_service_events, r));
     return STEP_NEXT;
 }
 
@@ -274,7 +276,8 @@ static void *on_request(void *owner, struct http_conn *conn, const struct http_r
     r->conn = conn;
     r->arena = arena;
     r->head = head;
-    r->policy = policy_ref(env->policy);
+    r->snapshot = serve_snapshot_ref(env->snapshot);
+    r->policy = env->policy;
     list_node_init(&r->node);
     r->route = r->policy->unmatched;
     r->upstream_us = ACCESS_LOG_NONE;

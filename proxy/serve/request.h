@@ -16,6 +16,7 @@
 #include "http/http_conn.h"
 #include "http/upstream_pool.h"
 #include "policy/policy.h"
+#include "serve/snapshot.h"
 #include "serve/access_log.h"
 #include "serve/trace.h"
 
@@ -35,9 +36,9 @@ struct request_refusal_slot {
  * which a reload may replace between requests (each request holds a reference to its own). */
 struct serve_env {
     struct loop *loop;
-    struct policy *policy;
+    struct serve_snapshot *snapshot;
+    struct policy *policy; /* the snapshot's */
     struct guard_worker *guards;
-    struct upstream_pool *upstream;
     struct metrics *metrics;
     struct metrics_shard *shard;
     struct log_sink *access_log; /* NULL when off */

@@ -99,5 +99,5 @@ void request_settle(struct request *r)
     if (r->is_detached)
         list_remove(&r->node);
     r->tag = 0;
-    policy_unref(&r->policy);
+    serve_snapshot_unref(&r->snapshot);
 }

@@ -50,7 +50,8 @@ struct request {
     struct http_conn *conn;
     struct arena *arena;
     const struct http_request *head;
-    struct policy *policy;
+    struct serve_snapshot *snapshot;
+    struct policy *policy; /* the snapshot's */
     const struct policy_route *route;
     struct guard *guard;
     const struct verdict *verdict; /* of the guards; NULL until it is known */
