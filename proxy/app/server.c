@@ -13,12 +13,16 @@
 #include "app/admin.h"
 #include "app/certificates.h"
 #include "app/cpus.h"
+#include "app/version.h"
 #include "app/worker.h"
 #include "base/arena.h"
 #include "base/log.h"
 #include "guard/fence.h"
+#include "net/listener.h"
 #include "net/loop.h"
+#include "net/stream.h"
 #include "policy/policy.h"
+#include "store/embedded.h"
 #include "store/store.h"
 
 #define SERVER_TAG 0x53525652u /* "SRVR" */
@@ -40,10 +44,27 @@ struct server {
     struct admin *admin;
     struct worker_shared shared;
     struct worker **workers;
-    unsigned worker_count, open_count, stopped_count;
+    unsigned worker_count, open_count, accepting_count, stopped_count;
     bool is_draining;
     char listen_address[ADDRESS_BYTES]; /* with the port that was bound */
 };
+
+/* The log of a process that nobody watches stays JSON, line by line. */
+static void log_problems(const struct policy_problems *problems)
+{
+    for (size_t i = 0; i < problems->count; i++) {
+        const struct policy_problem *p = &problems->items[i];
+        const struct log_field fields[] = {
+            LOG_STR("file", p->file),       LOG_UINT("line", p->line),
+            LOG_UINT("column", p->column),  LOG_STR("where", p->where),
+            LOG_STR("message", p->message), {LOG_FIELD_END, NULL, {NULL}}};
+
+        if (p->severity == POLICY_ERROR)
+            log_write(LOG_ERROR, NULL, "error in a policy", fields);
+        else
+            log_write(LOG_WARN, NULL, "warning about a policy", fields);
+    }
+}
 
 static struct policy *load(const struct server *s)
 {
@@ -52,7 +73,10 @@ static struct policy *load(const struct server *s)
 
     policy_problems_init(&problems);
     policy = policy_load(s->paths, s->path_count, &problems);
-    policy_problems_print(&problems, stderr, isatty(2) == 1);
+    if (isatty(2) == 1)
+        policy_problems_print(&problems, stderr, getenv("NO_COLOR") == NULL);
+    else
+        log_problems(&problems);
     policy_problems_clear(&problems);
     return policy;
 }
@@ -73,6 +97,8 @@ static const char *why_not_ready(void *owner)
     const struct server *s = owner;
 
     CHECK_TAG(s, SERVER);
+    if (s->accepting_count < s->worker_count)
+        return "starting";
     return s->is_draining ? "draining" : NULL;
 }
 
@@ -86,6 +112,12 @@ static void complain_listen(const char *key, const char *address, int error)
                                                    : NULL));
 }
 
+static void on_probe_accept(void *owner, struct stream *stream)
+{
+    UNUSED(owner);
+    stream_abort(&stream);
+}
+
 /* "127.0.0.1:0" becomes "127.0.0.1:34567". */
 static void make_definite(const char *address, uint16_t port, char *ret_address)
 {
@@ -97,8 +129,26 @@ static void make_definite(const char *address, uint16_t port, char *ret_address)
         snprintf(ret_address, ADDRESS_BYTES, "%.*s:%u", (int)(colon - address), address, port);
 }
 
+/* SO_REUSEPORT would let another process of ours share the port without a word, and each would see
+ * half of the requests. */
+static bool is_port_free(struct server *s)
+{
+    const struct listener_options options = {.address = s->policy->settings.listen, .fd = -1};
+    struct listener *probe;
+    int error = listener_open(s->loop, &options, on_probe_accept, s, &probe);
+
+    if (error != 0) {
+        complain_listen("listen", s->policy->settings.listen, error);
+        return false;
+    }
+    listener_close(&probe);
+    return true;
+}
+
 static bool open_workers(struct server *s)
 {
+    if (s->worker_count > 1 && !is_port_free(s))
+        return false;
     snprintf(s->listen_address, sizeof(s->listen_address), "%s", s->policy->settings.listen);
     s->workers = mem_calloc(s->worker_count, sizeof(*s->workers));
     for (; s->open_count < s->worker_count; s->open_count++) {
@@ -145,6 +195,15 @@ static void record_load(struct server *s, bool is_first, bool is_good)
                     (int64_t)(loop_wall_clock_us() / 1000000));
 }
 
+static void record_build(struct server *s)
+{
+    const char *const versions[] = {LOCKKEEPER_VERSION, version_libuv(), embedded_library_version(),
+                                    version_openssl()};
+
+    metrics_set(metrics_shard(s->metrics, 0),
+                metrics_series(s->metrics, METRIC_BUILD_INFO, versions), 1);
+}
+
 static bool text_differs(const char *a, const char *b)
 {
     return strcmp(a, b) != 0;
@@ -158,7 +217,7 @@ static const char *needs_restart(const struct policy_settings *a, const struct p
            : a->workers != b->workers                               ? "workers"
            : text_differs(a->store, b->store)                       ? "store"
            : text_differs(a->store_key_prefix, b->store_key_prefix) ? "store_options.key_prefix"
-           : (a->tls_certificate == NULL) != (b->tls_certificate == NULL) ? "tls"
+           : (a->tls_certificate == NULL) != (b->tls_certificate == NULL)           ? "tls"
            : (a->access_log == POLICY_LOG_OFF) != (b->access_log == POLICY_LOG_OFF) ? "access_log"
                                                                                     : NULL;
 }
@@ -191,8 +250,8 @@ static void reload(struct server *s)
         certificates = certificates_open(policy);
     record_load(s, false, certificates != NULL);
     if (certificates == NULL) {
-        complain_reload(key != NULL ? "this key can only change with a restart"
-                                    : "see the errors above", key);
+        complain_reload(
+            key != NULL ? "this key can only change with a restart" : "see the errors above", key);
         if (policy != NULL)
             policy_unref(&policy);
         return;
@@ -249,6 +308,30 @@ static void on_stop_signal(void *owner, int signum)
         worker_drain(s->workers[i]);
 }
 
+static void announce(struct server *s)
+{
+    char metrics_address[ADDRESS_BYTES] = "off";
+    struct log_field fields[] = {
+        LOG_STR("version", LOCKKEEPER_VERSION),     LOG_STR("listen", s->listen_address),
+        LOG_STR("metrics", metrics_address),        LOG_UINT("workers", s->worker_count),
+        LOG_UINT("routes", s->policy->route_count), LOG_UINT("limits", s->policy->limit_count),
+        LOG_STR("hash", s->policy->hash_hex),       {LOG_FIELD_END, NULL, {NULL}}};
+
+    if (s->admin != NULL)
+        make_definite(s->policy->settings.metrics, admin_port(s->admin), metrics_address);
+    log_write(LOG_INFO, NULL, "ready", fields);
+}
+
+/* Ready means that requests are taken, and decided by the store if it can be reached. */
+static void on_worker_accepting(void *owner)
+{
+    struct server *s = owner;
+
+    CHECK_TAG(s, SERVER);
+    if (++s->accepting_count == s->worker_count)
+        announce(s);
+}
+
 static void on_worker_stopped(void *owner)
 {
     struct server *s = owner;
@@ -278,12 +361,14 @@ static bool start(struct server *s)
     s->metrics = metrics_open(s->worker_count);
     policy_bind_metrics(s->policy, s->metrics);
     record_load(s, true, true);
+    record_build(s);
     s->embedded = embedded_open(s->policy->settings.embedded_max_bytes);
     s->fences = fence_table_open(FENCE_MAX_KEYS);
     s->shared = (struct worker_shared){.metrics = s->metrics,
                                        .embedded = s->embedded,
                                        .fences = s->fences,
                                        .main_loop = s->loop,
+                                       .on_accepting = on_worker_accepting,
                                        .on_stopped = on_worker_stopped,
                                        .owner = s,
                                        .worker_count = s->worker_count};
@@ -292,20 +377,6 @@ static bool start(struct server *s)
         return false;
     timer_start(s->loop, &s->certificates_timer, CERTIFICATES_MS, on_certificates_timer);
     return watch_signals(s) && open_workers(s) && open_admin(s);
-}
-
-static void announce(struct server *s)
-{
-    char metrics_address[ADDRESS_BYTES] = "off";
-    struct log_field fields[] = {
-        LOG_STR("version", LOCKKEEPER_VERSION),     LOG_STR("listen", s->listen_address),
-        LOG_STR("metrics", metrics_address),        LOG_UINT("workers", s->worker_count),
-        LOG_UINT("routes", s->policy->route_count), LOG_UINT("limits", s->policy->limit_count),
-        LOG_STR("hash", s->policy->hash_hex),       {LOG_FIELD_END, NULL, {NULL}}};
-
-    if (s->admin != NULL)
-        make_definite(s->policy->settings.metrics, admin_port(s->admin), metrics_address);
-    log_write(LOG_INFO, NULL, "ready", fields);
 }
 
 static void stop(struct server *s)
@@ -342,7 +413,6 @@ int server_run(const char *const *paths, size_t path_count)
     if (is_started) {
         for (unsigned i = 0; i < s.worker_count; i++)
             worker_start(s.workers[i]);
-        announce(&s);
         loop_run(s.loop);
         log_info(NULL, "stopped", LOG_UINT("workers", s.stopped_count));
     }

@@ -19,6 +19,7 @@
 #define LOG_FLUSH_MS 100
 #define LOG_MAX_BYTES (1u << 20)
 #define DRAIN_POLL_MS 10
+#define START_POLL_MS 5
 #define HEARTBEAT_MS 1000
 #define REFUSE_LINGER_MS 1000
 
@@ -37,9 +38,10 @@ struct worker {
     struct certificates *certificates;
     uint64_t log_dropped_count; /* already in the metric */
     uint64_t drain_until_ms;
-    struct timer flush_timer, drain_timer, heartbeat_timer;
+    uint64_t start_until_ms;
+    struct timer flush_timer, drain_timer, heartbeat_timer, start_timer;
     _Atomic uint64_t heartbeat_at_us;
-    struct loop_message drain_message, stopped_message;
+    struct loop_message drain_message, accepting_message, stopped_message;
     uint32_t accepted_slot, refused_slot, dropped_slot, workers_slot;
 };
 
@@ -231,6 +233,7 @@ static void close_parts(struct worker *w)
     timer_stop(w->loop, &w->flush_timer);
     timer_stop(w->loop, &w->heartbeat_timer);
     timer_stop(w->loop, &w->drain_timer);
+    timer_stop(w->loop, &w->start_timer);
     if (w->listener != NULL)
         listener_close(&w->listener);
     request_end_detached(&w->env);
@@ -280,11 +283,38 @@ static void on_stopped_message(struct loop *loop, struct loop_message *message)
     w->shared->on_stopped(w->shared->owner);
 }
 
+static void on_accepting_message(struct loop *loop, struct loop_message *message)
+{
+    struct worker *w = CONTAINER_OF(message, struct worker, accepting_message);
+
+    UNUSED(loop);
+    w->shared->on_accepting(w->shared->owner);
+}
+
+/* The first requests should not be decided without the store only because they came first. */
+static void on_start_timer(struct timer *timer)
+{
+    struct worker *w = CONTAINER_OF(timer, struct worker, start_timer);
+
+    if (w->listener == NULL) /* draining already */
+        return;
+    if (!store_is_ready(w->store) && loop_now_ms(w->loop) < w->start_until_ms) {
+        timer_start(w->loop, timer, START_POLL_MS, on_start_timer);
+        return;
+    }
+    listener_resume(w->listener);
+    w->accepting_message.run = on_accepting_message;
+    loop_post(w->shared->main_loop, &w->accepting_message);
+}
+
 static void *worker_main(void *argument)
 {
     struct worker *w = argument;
 
     on_heartbeat(&w->heartbeat_timer);
+    listener_pause(w->listener);
+    w->start_until_ms = loop_now_ms(w->loop) + w->env.policy->settings.store_connect_timeout_ms;
+    on_start_timer(&w->start_timer);
     loop_run(w->loop);
     close_parts(w);
     w->stopped_message.run = on_stopped_message;
@@ -365,8 +395,7 @@ static void on_policy_message(struct loop *loop, struct loop_message *message)
     on_policy_drop(loop, message);
 }
 
-void worker_set_policy(struct worker *w, struct policy *policy,
-                       struct certificates *certificates)
+void worker_set_policy(struct worker *w, struct policy *policy, struct certificates *certificates)
 {
     struct policy_message *m = mem_calloc(1, sizeof(*m));
 

@@ -20,6 +20,9 @@ struct worker_shared {
     struct embedded *embedded;
     struct fence_table *fences;
     struct loop *main_loop;
+    /* On the main loop, once per worker, when it takes requests: its store is connected, or could not
+     * be within store_options.connect_timeout. */
+    void (*on_accepting)(void *owner);
     /* On the main loop, once per worker, when its last request is over after worker_drain. */
     void (*on_stopped)(void *owner);
     void *owner;
