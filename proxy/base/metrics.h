@@ -70,8 +70,8 @@
     X(STORE_DURATION, "store_call_duration_seconds", HISTOGRAM, "",                                \
       "Time from handing a script call to the store to its reply.")                                \
     X(STORE_CONNECTIONS, "store_connections", GAUGE, "",                                           \
-      "Store connections that are ready, over all workers; equal to lockkeeper_workers when all "  \
-      "is well.")                                                                                  \
+      "Connections to Redis that are ready: equal to lockkeeper_workers when all is well, 0 with " \
+      "the embedded store.")                                                                       \
     X(STORE_RECONNECTS, "store_reconnects_total", COUNTER, "",                                     \
       "Times a lost store connection was made again.")                                             \
     X(STORE_PENDING, "store_pending_calls", GAUGE, "", "Script calls that wait for a reply.")      \
