@@ -84,7 +84,7 @@ local function seem_free()
 end
 
 local function take(was_waiting)
-    local token = lock_next_token(locks)
+    local token = lock_next_token(locks, lock_is_alone(id, permits))
     for i = 1, #locks do
         local lock = locks[i]
         if was_waiting then

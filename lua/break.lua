@@ -16,9 +16,9 @@ while true do
 end
 -- Also when nobody holds it: somebody whose lease lapsed may still be writing.
 if lock.last > 0 then
-    local token = lock_next_token({lock})
+    local token = lock_next_token({lock}, true)
     local text = lock_text(token)
-    redis_call('HSET', lock.records, 'f', text, 'n', text, 'x', text, 't', text)
+    redis_call('HSET', lock.records, 'f', text, 'n', text, 'x', text, 't', text, 'u', text)
     redis_call('PEXPIRE', lock.records, LOCK_TTL_MS)
     lock.last = token
 end

@@ -62,13 +62,19 @@ local function lock_has_room(lock, mode, permits)
     return mode == 's' or permits > 1 and redis_call('ZCARD', lock.holders) < permits
 end
 
--- A token for all locks of a request: above every one that was given for any of them.
-local function lock_next_token(locks)
+-- Whether nobody else may hold a lock together with this id.
+local function lock_is_alone(id, permits)
+    return permits == 1 and sub(id, 1, 1) == 'x'
+end
+
+-- A token for all locks of a request: above every one that was given for any of them.  Even for one who
+-- holds alone, odd for one of several, so that a fence can tell: several have no order.
+local function lock_next_token(locks, is_alone)
     local token = clock - TOKEN_EPOCH_US
     for i = 1, #locks do
         token = max(token, locks[i].last + 1)
     end
-    return token
+    return (token % 2 == 0) == is_alone and token or token + 1
 end
 
 -- kind: "h" held, "g" granted without the holder knowing yet.
@@ -83,6 +89,10 @@ local function lock_take(lock, id, permits, kind, token, until_us)
         redis_call('HSET', lock.records, id, record, 'f', text, 'n', text, 'x', text)
     else
         redis_call('HSET', lock.records, id, record, 'f', text, 'x', text)
+    end
+    if lock.last == 0 then
+        -- Whoever has an older token has it from before this store forgot: the fence must refuse it.
+        redis_call('HSET', lock.records, 't', text, 'u', text)
     end
     if floor(lock.last / REFRESH_US) ~= floor(token / REFRESH_US) then
         redis_call('PEXPIRE', lock.records, LOCK_TTL_MS)
@@ -151,7 +161,7 @@ local function lock_hand_over(lock, asking)
             redis_call('PUBLISH', waiter.channel, 'T ' .. id)
             return id
         else
-            local token = lock_next_token({lock})
+            local token = lock_next_token({lock}, lock_is_alone(id, waiter.permits))
             redis_call('ZREM', lock.queue, id)
             lock_take(lock, id, waiter.permits, 'g', token, clock + waiter.grant)
             redis_call('PUBLISH', waiter.channel, format('G %s %.0f %.0f', id, token, waiter.grant))

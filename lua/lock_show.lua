@@ -8,7 +8,7 @@ local function text_of(number)
 end
 
 local count = ARGV[1] + 0
-local known = redis_call('HMGET', KEYS[3], 'f', 't')
+local known = redis_call('HMGET', KEYS[3], 'f', 'u')
 local holders, waiters = {}, {}
 
 local found = redis_call('ZRANGEBYSCORE', KEYS[1], '(' .. lock_text(clock), '+inf', 'WITHSCORES',
