@@ -340,7 +340,7 @@ def test_late_replies_under_load(start, ledger, redis_server, wire, background):
         stop_now.set()
         disturber.join()
         wire.let_go()
-    assert wire.held_count > 3
+    assert wire.held_count > 1
     ledger.wait_idle()
     visits = [visit for visit in ledger.visits() if visit.id != "look"]
     assert set(statuses) <= {200, 423, 503}
