@@ -302,8 +302,8 @@ def run_wrk(bench, port, seconds, script=None):
         sys.exit(f"bench: not every request was answered with 200:\n{text}")
     return {"requests": int(re.search(r"(\d+) requests in", text)[1]),
             "per_s": float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1]),
-            "p50_ms": to_ms(re.search(r"50%\s+(\S+)", text)[1]),
-            "p99_ms": to_ms(re.search(r"99%\s+(\S+)", text)[1])}
+            "p50_ms": to_ms(re.search(r"^ *50% +(\S+)", text, re.M)[1]),
+            "p99_ms": to_ms(re.search(r"^ *99% +(\S+)", text, re.M)[1])}
 
 
 def measure(bench, rivals, script=None):
