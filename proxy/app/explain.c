@@ -8,6 +8,7 @@
 #include "app/cli.h"
 #include "base/arena.h"
 #include "guard/limit.h"
+#include "guard/lock_plan.h"
 #include "policy/policy.h"
 #include "policy/router.h"
 
@@ -161,22 +162,70 @@ static void print_limit(const struct limit_question *q, FILE *out)
     fprintf(out, "          on_store_failure: %s\n", failure_names[limit->on_store_failure]);
 }
 
+/* What limits ask alone, or, where a lock is needed too, the keys of both: these go as one call. */
 static void print_store_call(struct explained *e, const struct limit_question *asked, size_t count,
-                             FILE *out)
+                             const struct lock_plan *plan, FILE *out)
 {
-    struct slice *keys, *args;
-    size_t key_count, arg_count;
+    struct slice *keys = NULL, *args = NULL;
+    size_t key_count = 0, arg_count = 0, lock_count = plan != NULL ? plan->key_count : 0;
 
-    if (count == 0)
+    if (count > 0)
+        arg_count = limit_script_args(asked, count, 1, SLICE("REQUEST-ID"), 1, &e->arena, &keys,
+                                      &args, &key_count);
+    if (key_count + lock_count == 0)
         return;
-    arg_count = limit_script_args(asked, count, 1, SLICE("REQUEST-ID"), 1, &e->arena, &keys, &args,
-                                  &key_count);
-    fprintf(out, "  store   EVALSHA limits %zu", key_count);
+    fprintf(out, "  store   EVALSHA %s %zu", lock_count > 0 ? "admit" : "limits",
+            key_count + 3 * lock_count);
     for (size_t i = 0; i < key_count; i++)
         fprintf(out, " %.*s", SLICE_ARGS(keys[i]));
-    for (size_t i = 0; i < arg_count; i++)
+    for (size_t i = 0; i < lock_count; i++)
+        for (const char *part = "hqr"; *part != '\0'; part++)
+            fprintf(out, " %s:lock:{%.*s}:%c", e->policy->settings.store_key_prefix,
+                    SLICE_ARGS(plan->keys[i]), *part);
+    for (size_t i = 0; i < arg_count && lock_count == 0; i++)
         fprintf(out, " %.*s", SLICE_ARGS(args[i]));
     fputc('\n', out);
+}
+
+/* The lock a request would need, or NULL. */
+static const struct lock_plan *print_lock(struct explained *e, const struct policy_route *route,
+                                          FILE *out)
+{
+    const struct policy_lock *lock = route->lock;
+    struct lock_plan *plan = arena_calloc(&e->arena, 1, sizeof(*plan));
+
+    if (lock == NULL)
+        return NULL;
+    lock_plan_make(e->policy, route, &e->facts, false, &e->arena, plan);
+    if (plan->kind == LOCK_PLAN_MISSING || plan->kind == LOCK_PLAN_SKIPPED) {
+        fprintf(out, "  lock    {%.*s} has no value: on_missing_key: %s\n",
+                SLICE_ARGS(plan->missing), plan->kind == LOCK_PLAN_SKIPPED ? "skip" : "deny");
+        return NULL;
+    }
+    fprintf(out, "  lock    %s", plan->is_shared ? "shared" : "exclusive");
+    for (size_t i = 0; i < plan->name_count; i++)
+        fprintf(out, " %.*s", SLICE_ARGS(plan->names[i]));
+    if (lock->permits > 1)
+        fprintf(out, ", one of %llu permits", (unsigned long long)lock->permits);
+    fprintf(out, ", waits up to %g s, lease %g s%s%s\n", (double)plan->wait_us / 1e6,
+            (double)lock->lease_ms / 1e3,
+            lock->fencing == POLICY_FENCING_INJECT ? ", Fencing-Token goes to the service" : "",
+            lock->is_shadow ? ", shadow (never refuses)" : "");
+    return plan;
+}
+
+static void print_fence(struct explained *e, const struct policy_route *route, FILE *out)
+{
+    struct slice key, missing;
+
+    if (route->fence == NULL)
+        return;
+    if (lock_plan_key(route->fence->key, route->fence->on_missing_key, route, &e->facts, &e->arena,
+                      &key, &missing))
+        fprintf(out, "  fence   %.*s, token in %.*s%s\n", SLICE_ARGS(key),
+                SLICE_ARGS(route->fence->header), route->fence->is_required ? " (required)" : "");
+    else
+        fprintf(out, "  fence   {%.*s} has no value\n", SLICE_ARGS(missing));
 }
 
 static bool is_asked(const struct limit_question *q)
@@ -184,9 +233,10 @@ static bool is_asked(const struct limit_question *q)
     return !q->is_missing || q->limit->on_missing_key == POLICY_MISSING_SHARED;
 }
 
-static void print_limits(struct explained *e, const struct policy_route *route, FILE *out)
+static void print_guards(struct explained *e, const struct policy_route *route, FILE *out)
 {
     struct limit_question *asked = arena_calloc(&e->arena, route->limit_count + 1, sizeof(*asked));
+    const struct lock_plan *plan;
     size_t asked_count = 0;
 
     for (size_t i = 0; i < route->limit_count; i++) {
@@ -201,9 +251,11 @@ static void print_limits(struct explained *e, const struct policy_route *route, 
             return;
         }
     }
-    print_store_call(e, asked, asked_count, out);
     if (route->limit_count == 0)
-        fputs("  limits  none: the request passes\n", out);
+        fputs("  limits  none\n", out);
+    print_fence(e, route, out);
+    plan = print_lock(e, route, out);
+    print_store_call(e, asked, asked_count, plan, out);
 }
 
 static void print_route(struct explained *e, FILE *out)
@@ -224,7 +276,7 @@ static void print_route(struct explained *e, FILE *out)
     for (size_t i = 0; i < e->facts.path_param_count; i++)
         fprintf(out, "          {path.%.*s} = %.*s\n", SLICE_ARGS(route->path_param_names[i]),
                 SLICE_ARGS(e->facts.path_params[i]));
-    print_limits(e, route, out);
+    print_guards(e, route, out);
 }
 
 static struct policy *load(const struct explain_request *request)

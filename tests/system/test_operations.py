@@ -233,6 +233,20 @@ def test_explain(tmp_path):
     assert missing.returncode == 0 and "header.x-user" in missing.stdout
 
 
+def test_explain_tells_lock_and_fence(tmp_path):
+    path = tmp_path / "p.yaml"
+    routes = [limited("/stock/{sku}", {**BUCKET, "key": "{path.sku}"}, name="stock",
+                      lock={"key": "stock:{path.sku}", "wait": "2s", "lease": "10s", "fencing": "inject"}),
+              limited("/keep/{sku}", name="keep", fence={"key": "stock:{path.sku}"})]
+    path.write_text(policy("http://127.0.0.1:1", routes))
+    locked = command("explain", str(path), "PUT /stock/42")
+    assert locked.returncode == 0, locked.stderr
+    assert "lock    exclusive stock:42, waits up to 2 s, lease 10 s" in locked.stdout
+    assert "EVALSHA admit 4 lk:stock/" in locked.stdout and "lk:lock:{stock:42}:h" in locked.stdout
+    fenced = command("explain", str(path), "PUT /keep/42")
+    assert fenced.returncode == 0 and "fence   stock:42, token in fencing-token" in fenced.stdout
+
+
 def test_schema_is_json():
     done = command("schema")
     assert done.returncode == 0
