@@ -188,6 +188,11 @@ valgrind:  ## the unit tests under valgrind
 fuzz:  ## every fuzzer for FUZZ_SECONDS, two at a time
 	@$(PYTHON) tests/run_tests.py --parts fuzz --fuzz-seconds $(FUZZ_SECONDS)
 
+.PHONY: model
+model:  ## the model of a lock, all its states, and a simulation of sidecars and their store
+	@.ci/deps test
+	@$(PYTHON) tests/run_tests.py --parts model,simulation
+
 .PHONY: test-fresh
 test-fresh:  ## make test and make run in a fresh Debian 12 root filesystem
 	@tests/fresh.sh
@@ -225,6 +230,12 @@ $(B)/fuzz_%: tests/fuzz/fuzz_%.c $(B)/liblockkeeper.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) -Itests $(CFLAGS) -MMD -MP -MF $@.d -MT $@ $(LDFLAGS) -fsanitize=fuzzer -o $@ $< \
 	    $(B)/liblockkeeper.a $(LDLIBS)
+
+# The simulation of tests/model.
+MODEL_SOURCES := tests/model/simulate_locks.c tests/model/lock_clients.c tests/model/lock_mirror.c
+$(B)/simulate_locks: $(MODEL_SOURCES) $(wildcard tests/model/*.h) $(B)/liblockkeeper.a
+	@echo "  TEST  $@"
+	$(Q)$(CC) $(CPPFLAGS) -Itests $(CFLAGS) $(LDFLAGS) -o $@ $(MODEL_SOURCES) $(B)/liblockkeeper.a $(LDLIBS)
 
 # ---- keeping it in shape ----------------------------------------------------------------------
 

@@ -215,6 +215,13 @@ def fuzz_jobs(options):
     return jobs
 
 
+def simulation_jobs(_options):
+    """A random run, which its seed repeats, and runs with faults that must be found."""
+    program = "build/simulate_locks"
+    return [Job("simulation of locks", [program], read_lint, timeout_s=300),
+            Job("simulation of locks, faulty", [program, "--mutants"], read_lint, timeout_s=300)]
+
+
 # name: (builds it needs, phase, jobs).  Phases run in order.
 PARTS = {
     "lint": ([], 0, lambda o: [Job("lint", ["tests/lint/lint.sh"], read_lint)]),
@@ -222,6 +229,8 @@ PARTS = {
     "unit-asan": (["asan"], 0, lambda o: unit_jobs("asan", o)),
     "unit-tsan": (["tsan"], 0, lambda o: unit_jobs("tsan", o)),
     "valgrind": (["release"], 0, valgrind_jobs),
+    "model": ([], 0, lambda o: [Job("model of a lock", ["tests/model/run_model.py"], read_lint)]),
+    "simulation": (["release"], 0, simulation_jobs),
     "deploy": (["release"], 0, deploy_jobs),
     "system": (["release"], 1, lambda o: pytest_jobs("system", "release", o)),
     "system-asan": (["asan"], 2, lambda o: pytest_jobs("system", "asan", o)),
@@ -231,7 +240,7 @@ PARTS = {
     "faults": (["release"], 3, lambda o: pytest_jobs("faults", "release", o)),
     "fuzz": (["fuzz"], 5, fuzz_jobs),
 }
-DEFAULT_PARTS = "lint,deploy,unit,unit-asan,valgrind,system,system-asan,faults,conformance,conformance-asan,fuzz"
+DEFAULT_PARTS = "lint,deploy,model,simulation,unit,unit-asan,valgrind,system,system-asan,faults,conformance,conformance-asan,fuzz"
 
 
 def build_jobs(parts):
@@ -242,6 +251,7 @@ def build_jobs(parts):
         for part in parts:
             if build in PARTS[part][0]:
                 goals += (["fuzz-programs"] if part == "fuzz" else
+                          ["build/simulate_locks"] if part == "simulation" else
                           ["all"] if part.startswith(("system", "faults", "conformance", "deploy")) else
                           ["all", "unit-programs"])
         if goals:

@@ -1,10 +1,11 @@
-/* The lock scripts as functions, for tests: on the embedded engine, with a clock and messages of the
- * test's own.  One acquisition, several locks; lua/README.md says what the numbers mean. */
+/* The lock scripts as functions, for tests: on the embedded engine, with a clock and messages of
+ * the test's own.  One acquisition, several locks; lua/README.md says what the numbers mean. */
 #ifndef TESTS_MODEL_LOCK_CALLS_H
 #define TESTS_MODEL_LOCK_CALLS_H
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "store/embedded.h"
@@ -16,8 +17,13 @@
 
 enum { ADMIT_HELD = 1, ADMIT_QUEUED = 0, ADMIT_BUSY = -1, ADMIT_FULL = -2, ADMIT_DENIED = -3 };
 enum { RENEW_HELD = 1, RENEW_WAITING = 0, RENEW_GONE = -1 };
-enum { RELEASE_HELD = 1, RELEASE_LAPSED = 0, RELEASE_TAKEN = -1, RELEASE_FORGOTTEN = -2,
-       RELEASE_NOT_HOLDING = 2 };
+enum {
+    RELEASE_HELD = 1,
+    RELEASE_LAPSED = 0,
+    RELEASE_TAKEN = -1,
+    RELEASE_FORGOTTEN = -2,
+    RELEASE_NOT_HOLDING = 2
+};
 enum { FENCE_PASS = 1, FENCE_STALE = 0, FENCE_NEVER_ISSUED = -1 };
 
 /* Who asks, and with which settings.  keys are lock names, in order. */
@@ -45,7 +51,8 @@ struct lock_texts {
 };
 
 /* How scripts are run: a test may run changed texts. */
-typedef void lock_run_fn(enum script_id script, const struct embedded_call *call, struct reply *reply);
+typedef void lock_run_fn(enum script_id script, const struct embedded_call *call,
+                         struct reply *reply);
 
 static inline void lock_add_text(struct lock_texts *texts, const char *text)
 {
@@ -73,7 +80,7 @@ static inline void lock_add_key(struct lock_texts *texts, const char *name)
 }
 
 static inline void lock_run(lock_run_fn *run, enum script_id script, struct lock_texts *texts,
-                     struct reply *reply)
+                            struct reply *reply)
 {
     struct embedded_call call = {texts->key_slices, texts->key_count, texts->arg_slices,
                                  texts->arg_count};
@@ -87,9 +94,9 @@ static inline void lock_run(lock_run_fn *run, enum script_id script, struct lock
 
 static inline void lock_add_admit(struct lock_texts *texts, const struct lock_asker *asker)
 {
-    const int64_t numbers[] = {asker->permits, asker->wait_us, asker->lease_us, asker->grant_us,
-                               asker->heartbeat_us, asker->delay_us, asker->queue_max, asker->place,
-                               asker->wait_until_us};
+    const int64_t numbers[] = {asker->permits,   asker->wait_us,      asker->lease_us,
+                               asker->grant_us,  asker->heartbeat_us, asker->delay_us,
+                               asker->queue_max, asker->place,        asker->wait_until_us};
 
     lock_add_text(texts, "1");
     lock_add_text(texts, "request");
@@ -157,7 +164,8 @@ static inline int64_t lock_release(lock_run_fn *run, const struct lock_asker *as
 }
 
 /* The worst state of an acquisition's locks; the token of the first. */
-static inline int64_t lock_renew(lock_run_fn *run, const struct lock_asker *asker, int64_t *ret_token)
+static inline int64_t lock_renew(lock_run_fn *run, const struct lock_asker *asker,
+                                 int64_t *ret_token)
 {
     struct lock_texts texts = {.key_count = 0};
     int64_t worst = RENEW_HELD;
