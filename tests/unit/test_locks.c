@@ -13,10 +13,14 @@ static void modes_keep_each_other_out(void **state)
         int64_t permits_a, permits_b;
         int64_t wanted;
     } cases[] = {
-        {"x-aaaaaaaa", "x-bbbbbbbb", 1, 1, ADMIT_BUSY}, {"x-aaaaaaaa", "s-bbbbbbbb", 1, 1, ADMIT_BUSY},
-        {"s-aaaaaaaa", "x-bbbbbbbb", 1, 1, ADMIT_BUSY}, {"s-aaaaaaaa", "s-bbbbbbbb", 1, 1, ADMIT_HELD},
-        {"x-aaaaaaaa", "x-bbbbbbbb", 2, 2, ADMIT_HELD}, {"x-aaaaaaaa", "x-bbbbbbbb", 2, 1, ADMIT_BUSY},
-        {"x-aaaaaaaa", "x-bbbbbbbb", 1, 2, ADMIT_HELD}, {"s-aaaaaaaa", "x-bbbbbbbb", 1, 9, ADMIT_BUSY},
+        {"x-aaaaaaaa", "x-bbbbbbbb", 1, 1, ADMIT_BUSY},
+        {"x-aaaaaaaa", "s-bbbbbbbb", 1, 1, ADMIT_BUSY},
+        {"s-aaaaaaaa", "x-bbbbbbbb", 1, 1, ADMIT_BUSY},
+        {"s-aaaaaaaa", "s-bbbbbbbb", 1, 1, ADMIT_HELD},
+        {"x-aaaaaaaa", "x-bbbbbbbb", 2, 2, ADMIT_HELD},
+        {"x-aaaaaaaa", "x-bbbbbbbb", 2, 1, ADMIT_BUSY},
+        {"x-aaaaaaaa", "x-bbbbbbbb", 1, 2, ADMIT_HELD},
+        {"s-aaaaaaaa", "x-bbbbbbbb", 1, 9, ADMIT_BUSY},
         {"x-aaaaaaaa", "s-bbbbbbbb", 9, 1, ADMIT_BUSY},
     };
 
@@ -484,7 +488,9 @@ static void a_limit_that_denies_leaves_the_lock_alone(void **state)
     assert_int_equal(got.granted, 0);
     assert_int_equal(got.allowed, 0);
     assert_int_equal(look("return redis.call('EXISTS', 'lk:lock:{k2}:h', 'lk:lock:{k2}:q',"
-                          " 'lk:lock:{k2}:r')").integer, 0);
+                          " 'lk:lock:{k2}:r')")
+                         .integer,
+                     0);
 }
 
 static void shadow_and_peek_let_everybody_pass(void **state)
@@ -501,7 +507,9 @@ static void shadow_and_peek_let_everybody_pass(void **state)
     assert_int_equal(got.state, ADMIT_HELD);
     assert_int_equal(got.token, 0);
     assert_int_equal(look("return redis.call('EXISTS', 'lk:lock:{k}:h', 'lk:lock:{k}:q',"
-                          " 'lk:lock:{k}:r')").integer, 0);
+                          " 'lk:lock:{k}:r')")
+                         .integer,
+                     0);
     token = hold(&a);
     got = ask(&b);
     assert_int_equal(got.state, ADMIT_BUSY);
