@@ -20,8 +20,8 @@ struct worker_shared {
     struct embedded *embedded;
     struct fence_table *fences;
     struct loop *main_loop;
-    /* On the main loop, once per worker, when it takes requests: its store is connected, or could not
-     * be within store_options.connect_timeout. */
+    /* On the main loop, once per worker, when it takes requests: its store is connected, or could
+     * not be within store_options.connect_timeout. */
     void (*on_accepting)(void *owner);
     /* On the main loop, once per worker, when its last request is over after worker_drain. */
     void (*on_stopped)(void *owner);
@@ -30,8 +30,8 @@ struct worker_shared {
 };
 
 /* Opens everything and binds listen_address (the policy's, with the port made definite); no thread
- * runs yet.  index from 1.  Takes its own references to policy and certificates.  0, or a libuv error code of the
- * listener. */
+ * runs yet.  index from 1.  Takes its own references to policy and certificates.  0, or a libuv
+ * error code of the listener. */
 MUST_USE int worker_open(struct worker_shared *shared, unsigned index, struct policy *policy,
                          struct certificates *certificates, const char *listen_address,
                          struct worker **ret_worker);

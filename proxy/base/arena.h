@@ -33,7 +33,7 @@ struct arena_pool {
 struct arena {
     struct arena_block *blocks; /* newest first */
     char *next, *end;           /* always a multiple of ARENA_ALIGN apart */
-    struct arena_pool *pool; /* NULL: blocks come from malloc */
+    struct arena_pool *pool;    /* NULL: blocks come from malloc */
 };
 
 void arena_pool_init(struct arena_pool *pool, size_t max_free_blocks);

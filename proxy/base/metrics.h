@@ -34,7 +34,8 @@
       "wait_timeout, queue_full, deadlock_avoided, client_gone, drained, limited, missing_key, "   \
       "skipped, store_denied, bypassed, shadow_conflict.")                                         \
     X(LOCK_ENDS, "lock_ends_total", COUNTER, "route,verdict",                                      \
-      "How holds of a lock ended: held, untaken (lapsed, nobody took it), taken (lapsed and taken " \
+      "How holds of a lock ended: held, untaken (lapsed, nobody took it), taken (lapsed and "      \
+      "taken "                                                                                     \
       "by another), unknown, left (to lapse, as the service may still be at work), max_hold.")     \
     X(LOCK_WAIT, "lock_wait_seconds", HISTOGRAM, "route",                                          \
       "Time from asking for a lock to the answer, for requests that had to wait.")                 \
@@ -78,8 +79,9 @@
     X(STORE_BREAKER_OPEN, "store_breaker_open", GAUGE, "",                                         \
       "Workers whose circuit breaker to the store is open.")                                       \
     X(STORE_SUBSCRIPTIONS, "store_subscriptions", GAUGE, "",                                       \
-      "Workers to which messages of the store flow; equal to lockkeeper_workers when locks are in "  \
-      "use and all is well.")                                                                       \
+      "Workers to which messages of the store flow; equal to lockkeeper_workers when locks are "   \
+      "in "                                                                                        \
+      "use and all is well.")                                                                      \
     X(STORE_MESSAGES, "store_messages_total", COUNTER, "",                                         \
       "Messages received from the store: locks handed over.")                                      \
     X(STORE_GAPS, "store_message_gaps_total", COUNTER, "",                                         \

@@ -6,10 +6,9 @@
  *   400 missing-key         on_missing_key: deny, and the request lacks a variable of the key
  *   400 invalid-cost        on_missing_key: deny, and the cost is not a whole number to 2^31
  *   503 store-unavailable   on_store_failure: deny, and the store did not answer
- *   423 locked              the lock is taken, and the request may not wait (409 or 429: on_conflict)
- *   423 wait-timeout        it waited in vain
- *   429 queue-full          as many wait for the lock as may
- *   409 deadlock-avoided    its chain of calls holds a lock that comes after this one
+ *   423 locked              the lock is taken, and the request may not wait (409 or 429:
+ * on_conflict) 423 wait-timeout        it waited in vain 429 queue-full          as many wait for
+ * the lock as may 409 deadlock-avoided    its chain of calls holds a lock that comes after this one
  *   409 lock-depth          its chain of calls is too deep
  *   503 draining            it waited while the process ends
  *   428 missing-fencing-token, 400 invalid-fencing-token, 412 stale-fencing-token
@@ -63,7 +62,7 @@ struct verdict {
     const char
         *decision;     /* "allowed", "limited", "error_allowed", ... the sharpest of the limits */
     const char *limit; /* the limit that decided, or NULL (all allowed it) */
-    uint64_t store_us;    /* time spent waiting for the store */
+    uint64_t store_us; /* time spent waiting for the store */
     const char *lock_outcome; /* NULL: the route has no lock */
     uint64_t lock_wait_us;    /* from asking for the lock to the answer */
     uint64_t lock_token;      /* 0: none */

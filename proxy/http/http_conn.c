@@ -264,8 +264,8 @@ static bool step_head(struct http_conn *conn, struct slice *input)
     if (fault == HTTP_FAULT_NONE && head_bytes == 0)
         return false;
     if (fault == HTTP_FAULT_NONE) {
-        head = arena_copy(&conn->arena, slice_from(input->at + conn->scan.start,
-                                                   head_bytes - conn->scan.start));
+        head = arena_copy(&conn->arena,
+                          slice_from(input->at + conn->scan.start, head_bytes - conn->scan.start));
         *input = slice_skip(*input, head_bytes);
         conn->received_bytes = head_bytes;
         request = arena_alloc(&conn->arena, sizeof(*request));

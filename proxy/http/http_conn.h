@@ -112,8 +112,8 @@ void http_conn_cut(struct http_conn *conn);
 /* Bytes of head and body written for the current answer, for the access log. */
 uint64_t http_conn_sent_bytes(const struct http_conn *conn);
 uint64_t http_conn_received_bytes(const struct http_conn *conn);
-/* Inside on_gone: the memory of the connection and of the exchange stays until http_conn_drop, for a
- * handler that has work to finish without its client.  Drop it before http_server_close. */
+/* Inside on_gone: the memory of the connection and of the exchange stays until http_conn_drop, for
+ * a handler that has work to finish without its client.  Drop it before http_server_close. */
 void http_conn_keep(struct http_conn *conn);
 void http_conn_drop(struct http_conn *conn);
 bool http_conn_head_is_sent(const struct http_conn *conn);

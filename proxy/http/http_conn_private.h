@@ -28,11 +28,11 @@ struct http_conn {
     uint8_t depth;       /* > 0 while the connection works through its input */
     uint8_t answer_body; /* enum http_body: how the current answer is framed on the wire */
     bool is_reading : 1;
-    bool is_broken : 1;     /* the stream is dead */
-    bool peer_closed : 1;   /* end of input seen */
-    bool body_started : 1;  /* the handler wants the body */
-    bool body_stopped : 1;  /* but not now */
-    bool body_done : 1;     /* the request is complete */
+    bool is_broken : 1;    /* the stream is dead */
+    bool peer_closed : 1;  /* end of input seen */
+    bool body_started : 1; /* the handler wants the body */
+    bool body_stopped : 1; /* but not now */
+    bool body_done : 1;    /* the request is complete */
     bool continue_sent : 1;
     bool head_sent : 1;
     bool drops_body : 1;    /* the answer's body is not sent: HEAD, 204, 304 */

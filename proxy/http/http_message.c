@@ -210,9 +210,9 @@ bool http_fields_has_connection_option(const struct http_fields *fields, struct 
 bool http_method_is_idempotent(struct slice method)
 {
     static const struct slice methods[] = {
-        SLICE_INIT("GET"),     SLICE_INIT("HEAD"),  SLICE_INIT("PUT"),      SLICE_INIT("DELETE"),
-        SLICE_INIT("OPTIONS"), SLICE_INIT("TRACE"), SLICE_INIT("PROPFIND"), SLICE_INIT("REPORT"),
-        SLICE_INIT("SEARCH"),
+        SLICE_INIT("GET"),      SLICE_INIT("HEAD"),    SLICE_INIT("PUT"),
+        SLICE_INIT("DELETE"),   SLICE_INIT("OPTIONS"), SLICE_INIT("TRACE"),
+        SLICE_INIT("PROPFIND"), SLICE_INIT("REPORT"),  SLICE_INIT("SEARCH"),
     };
 
     for (size_t i = 0; i < COUNT_OF(methods); i++)
@@ -223,9 +223,9 @@ bool http_method_is_idempotent(struct slice method)
 
 /* 1 for each tchar. */
 static const uint8_t is_tchar[256] = {
-    ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1, ['&'] = 1, ['\''] = 1, ['*'] = 1, ['+'] = 1,
-    ['-'] = 1, ['.'] = 1, ['^'] = 1, ['_'] = 1, ['`'] = 1, ['|'] = 1,  ['~'] = 1,
-    ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
+    ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1,         ['&'] = 1,         ['\''] = 1,
+    ['*'] = 1, ['+'] = 1, ['-'] = 1, ['.'] = 1,         ['^'] = 1,         ['_'] = 1,
+    ['`'] = 1, ['|'] = 1, ['~'] = 1, ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
 };
 
 bool http_is_token(struct slice s)

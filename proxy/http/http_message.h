@@ -84,12 +84,12 @@ struct http_request {
     struct http_fields fields;
     uint64_t content_length; /* HTTP_BODY_LENGTH */
     enum http_body body;
-    uint8_t minor;           /* HTTP/1.minor */
-    bool is_idempotent;      /* by method, RFC 9110 section 9.2.2 */
+    uint8_t minor;      /* HTTP/1.minor */
+    bool is_idempotent; /* by method, RFC 9110 section 9.2.2 */
     bool is_head;
     bool expects_continue;
-    bool wants_close;        /* the connection ends with this exchange */
-    bool wants_upgrade;      /* Connection: upgrade, with an Upgrade field */
+    bool wants_close;   /* the connection ends with this exchange */
+    bool wants_upgrade; /* Connection: upgrade, with an Upgrade field */
 };
 
 struct http_response {

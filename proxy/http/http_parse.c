@@ -392,8 +392,8 @@ static enum http_fault parse_expect(struct http_request *request)
 static enum http_fault finish_request(struct http_request *request, struct arena *arena)
 {
     struct http_fields *fields = &request->fields;
-    enum http_fault fault = parse_framing(fields, request->minor, &request->body,
-                                          &request->content_length);
+    enum http_fault fault =
+        parse_framing(fields, request->minor, &request->body, &request->content_length);
 
     if (fault == HTTP_FAULT_NONE)
         fault = parse_target_and_host(request, arena);

@@ -11,11 +11,11 @@ static bool is_hex(char c)
  * send as they are, and in a query also [ ] \. */
 enum { IN_PATH = 1, IN_QUERY = 2 };
 static const uint8_t target_bytes[256] = {
-    ['0' ... '9'] = 3, ['A' ... 'Z'] = 3, ['a' ... 'z'] = 3, ['-'] = 3, ['.'] = 3,  ['_'] = 3,
-    ['~'] = 3,         ['%'] = 3,         ['!'] = 3,         ['$'] = 3, ['&'] = 3,  ['\''] = 3,
-    ['('] = 3,         [')'] = 3,         ['*'] = 3,         ['+'] = 3, [','] = 3,  [';'] = 3,
-    ['='] = 3,         [':'] = 3,         ['@'] = 3,         ['/'] = 3, ['['] = 3,  [']'] = 3,
-    ['^'] = 3,         ['{'] = 3,         ['|'] = 3,         ['}'] = 3, ['`'] = 3,  ['?'] = 2,
+    ['0' ... '9'] = 3, ['A' ... 'Z'] = 3, ['a' ... 'z'] = 3, ['-'] = 3, ['.'] = 3, ['_'] = 3,
+    ['~'] = 3,         ['%'] = 3,         ['!'] = 3,         ['$'] = 3, ['&'] = 3, ['\''] = 3,
+    ['('] = 3,         [')'] = 3,         ['*'] = 3,         ['+'] = 3, [','] = 3, [';'] = 3,
+    ['='] = 3,         [':'] = 3,         ['@'] = 3,         ['/'] = 3, ['['] = 3, [']'] = 3,
+    ['^'] = 3,         ['{'] = 3,         ['|'] = 3,         ['}'] = 3, ['`'] = 3, ['?'] = 2,
     ['\\'] = 2,
 };
 
@@ -46,8 +46,9 @@ static bool query_is_legal(struct slice query)
 
 /* Bytes a name may have: letters, digits, '-', '.', '_' and '~'; the letters as small ones. */
 static const char name_bytes[256] = {
-    ['0'] = '0', ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4', ['5'] = '5', ['6'] = '6',
-    ['7'] = '7', ['8'] = '8', ['9'] = '9', ['-'] = '-', ['.'] = '.', ['_'] = '_', ['~'] = '~',
+    ['0'] = '0',      ['1'] = '1',      ['2'] = '2',      ['3'] = '3',      ['4'] = '4',
+    ['5'] = '5',      ['6'] = '6',      ['7'] = '7',      ['8'] = '8',      ['9'] = '9',
+    ['-'] = '-',      ['.'] = '.',      ['_'] = '_',      ['~'] = '~',
 #define LETTER(small, capital) [small] = small, [capital] = small
     LETTER('a', 'A'), LETTER('b', 'B'), LETTER('c', 'C'), LETTER('d', 'D'), LETTER('e', 'E'),
     LETTER('f', 'F'), LETTER('g', 'G'), LETTER('h', 'H'), LETTER('i', 'I'), LETTER('j', 'J'),
@@ -84,7 +85,7 @@ static bool lower_ipv6(struct slice literal, char *out)
         return false;
     for (size_t i = 0; i < literal.len; i++)
         out[i] = literal.at[i] >= 'A' && literal.at[i] <= 'F' ? (char)(literal.at[i] | 0x20)
-                                                               : literal.at[i];
+                                                              : literal.at[i];
     out[literal.len] = '\0';
     return inet_pton(AF_INET6, out, &address) == 1;
 }

@@ -155,8 +155,7 @@ struct slice http_write_response(struct arena *arena, const struct http_response
         put_field(&out, SLICE("Date"), framing->date);
     put_framing(&out, framing->body, framing->content_length);
     if (framing->close || framing->keep_alive)
-        put_field(&out, SLICE("Connection"),
-                  framing->close ? SLICE("close") : SLICE("keep-alive"));
+        put_field(&out, SLICE("Connection"), framing->close ? SLICE("close") : SLICE("keep-alive"));
     put(&out, SLICE("\r\n"));
     arena_commit(arena, (size_t)(out.at - start));
     return slice_from(start, (size_t)(out.at - start));

@@ -16,8 +16,8 @@ struct slice http_write_request(struct arena *arena, const struct http_request *
 struct http_write_framing {
     enum http_body body;
     uint64_t content_length;
-    bool close; /* add Connection: close */
-    bool keep_alive; /* add Connection: keep-alive (HTTP/1.0 clients) */
+    bool close;        /* add Connection: close */
+    bool keep_alive;   /* add Connection: keep-alive (HTTP/1.0 clients) */
     struct slice date; /* IMF-fixdate, for heads without Date; or at == NULL to add none */
 };
 struct slice http_write_response(struct arena *arena, const struct http_response *head,

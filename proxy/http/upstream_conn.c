@@ -23,12 +23,12 @@ static void connect_next(struct upstream_conn *conn)
     size_t at = (pool->good_address + conn->tries) % pool->address_count;
 
     conn->tries++;
-    conn->stream = stream_connect(
-        pool->loop, &pool->addresses[at].any, pool->settings.connect_timeout_ms, pool->settings.tls,
-        pool->settings.tls == NULL      ? NULL
-        : pool->server_name != NULL ? pool->server_name
-                                    : pool->host,
-        &conn_events, conn);
+    conn->stream = stream_connect(pool->loop, &pool->addresses[at].any,
+                                  pool->settings.connect_timeout_ms, pool->settings.tls,
+                                  pool->settings.tls == NULL  ? NULL
+                                  : pool->server_name != NULL ? pool->server_name
+                                                              : pool->host,
+                                  &conn_events, conn);
 }
 
 static void on_resolved(void *owner, int error, const union resolve_address *addresses,

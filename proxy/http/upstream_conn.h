@@ -19,8 +19,8 @@
 #define UPSTREAM_CONN_STATES(X)                                                                    \
     X(CONNECTING, "connecting") /* or looking up the address */                                    \
     X(IDLE, "idle")                                                                                \
-    X(ACTIVE, "active")         /* has an exchange */                                              \
-    X(DEAD, "")                 /* closed; the memory goes when the pool's code is left */
+    X(ACTIVE, "active") /* has an exchange */                                                      \
+    X(DEAD, "")         /* closed; the memory goes when the pool's code is left */
 
 #define UPSTREAM_CONN_STATE_ENUM(id, name) UPSTREAM_CONN_##id,
 enum upstream_conn_state {
@@ -31,17 +31,17 @@ enum upstream_conn_state {
 
 struct upstream_conn {
     uint32_t tag;
-    uint8_t state;          /* enum upstream_conn_state, set by upstream_pool_move() alone */
-    uint8_t interim_count;  /* 1xx heads of the current answer */
-    uint8_t tries;          /* addresses tried */
-    bool was_idle : 1;      /* the current exchange found it idle in the pool */
-    bool answer_began : 1;  /* a byte of the answer came */
+    uint8_t state;         /* enum upstream_conn_state, set by upstream_pool_move() alone */
+    uint8_t interim_count; /* 1xx heads of the current answer */
+    uint8_t tries;         /* addresses tried */
+    bool was_idle : 1;     /* the current exchange found it idle in the pool */
+    bool answer_began : 1; /* a byte of the answer came */
     bool head_done : 1;
-    bool keeps_alive : 1;   /* as the answer says */
-    bool has_ended : 1;     /* the service has closed its side */
-    bool wants_drain : 1;   /* the owner was told STREAM_FULL */
+    bool keeps_alive : 1; /* as the answer says */
+    bool has_ended : 1;   /* the service has closed its side */
+    bool wants_drain : 1; /* the owner was told STREAM_FULL */
     struct upstream_pool *pool;
-    struct list_node node;  /* in the pool's list of the state */
+    struct list_node node; /* in the pool's list of the state */
     struct stream *stream;
     struct resolve_request *lookup;
     struct upstream_exchange *exchange;
@@ -56,13 +56,13 @@ struct upstream_conn {
 
 struct upstream_exchange {
     uint32_t tag;
-    bool request_done : 1;     /* the request is sent as a whole */
+    bool request_done : 1; /* the request is sent as a whole */
     bool is_connected_told : 1;
     bool is_repeated : 1;
-    bool has_failed : 1;       /* task tells so */
+    bool has_failed : 1; /* task tells so */
     bool is_read_stopped : 1;
-    uint8_t failure;           /* enum upstream_failure */
-    uint32_t tried_pools;      /* of the group, as bits */
+    uint8_t failure;      /* enum upstream_failure */
+    uint32_t tried_pools; /* of the group, as bits */
     struct upstream_pool *pool;
     struct upstream_conn *conn; /* NULL while waiting for one */
     const struct http_request *head;
@@ -73,7 +73,7 @@ struct upstream_exchange {
     struct list_node node; /* in pool->waiting */
     struct timer timer;    /* bounds the wait */
     struct loop_task task;
-    uint64_t remaining;    /* of a request body with HTTP_BODY_LENGTH */
+    uint64_t remaining; /* of a request body with HTTP_BODY_LENGTH */
 };
 
 struct upstream_pool {
@@ -81,7 +81,7 @@ struct upstream_pool {
     unsigned depth; /* > 0 while the pool's code is on the stack */
     bool is_closing;
     struct loop *loop;
-    struct upstream_settings settings; /* strings are copies */
+    struct upstream_settings settings;            /* strings are copies */
     char *name, *host, *server_name, *host_field; /* the last two may be NULL */
     struct list conns[UPSTREAM_CONN_STATE_COUNT];
     size_t counts[UPSTREAM_CONN_STATE_COUNT];
@@ -95,7 +95,7 @@ struct upstream_pool {
     uint32_t failure_count;             /* in a row; upstream_group.c has the say */
     bool is_on_probation;
     uint64_t ejected_until_ms;
-    struct metrics_shard *shard;        /* may be NULL */
+    struct metrics_shard *shard; /* may be NULL */
     uint32_t state_slots[UPSTREAM_CONN_STATE_COUNT], waiting_slot, retries_slot;
     uint32_t failure_slots[UPSTREAM_FAILURE_COUNT];
     const struct log_context *log;

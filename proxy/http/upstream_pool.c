@@ -353,8 +353,8 @@ static void start(struct upstream_exchange *exchange)
         upstream_pool_leave(pool);
         return;
     }
-    if (may_open(pool) || pool->waiting_count < pool->counts[UPSTREAM_CONN_CONNECTING] +
-                                                    pool->settings.max_waiting) {
+    if (may_open(pool) ||
+        pool->waiting_count < pool->counts[UPSTREAM_CONN_CONNECTING] + pool->settings.max_waiting) {
         wait(exchange, false);
         upstream_pool_pump(pool);
     } else {

@@ -256,8 +256,8 @@ static void take_connection(struct listener *l, int fd, const struct sockaddr *p
     h->listener = l;
     list_node_init(&h->node);
     list_append(&l->handshakes, &h->node);
-    h->stream = stream_accept(l->loop, fd, peer, l->tls, l->handshake_timeout_ms,
-                              &handshake_events, h);
+    h->stream =
+        stream_accept(l->loop, fd, peer, l->tls, l->handshake_timeout_ms, &handshake_events, h);
 }
 
 static void on_retry(struct timer *timer)
@@ -354,8 +354,8 @@ static void note_bound(struct listener *l, const struct parsed_address *parsed)
     }
 }
 
-int listener_open(struct loop *loop, const struct listener_options *options,
-                  listener_cb *on_accept, void *owner, struct listener **ret_listener)
+int listener_open(struct loop *loop, const struct listener_options *options, listener_cb *on_accept,
+                  void *owner, struct listener **ret_listener)
 {
     struct parsed_address parsed;
     struct listener *l;
@@ -442,7 +442,7 @@ void listener_close(struct listener **place)
     CHECK(l->fd >= 0);
     l->loop->owned_count--;
     timer_stop(l->loop, &l->retry);
-    LIST_EACH(&l->handshakes, node) {
+    LIST_EACH (&l->handshakes, node) {
         struct handshake *h = CONTAINER_OF(node, struct handshake, node);
 
         stream_close(&h->stream, 0);

@@ -304,7 +304,7 @@ static void signal_close(struct loop_signal *entry)
 
 static struct loop_signal *find_signal(struct loop *loop, int signum)
 {
-    LIST_EACH(&loop->signals, node) {
+    LIST_EACH (&loop->signals, node) {
         struct loop_signal *entry = CONTAINER_OF(node, struct loop_signal, node);
 
         if (entry->signum == signum)
@@ -471,7 +471,7 @@ void loop_close(struct loop **place)
     while (loop->open_count > 0 || has_work(loop))
         uv_run(&loop->uv, loop->open_count > 0 ? UV_RUN_ONCE : UV_RUN_NOWAIT);
     CHECK(loop->heap_count == 0);
-    LIST_EACH(&loop->signals, node)
+    LIST_EACH (&loop->signals, node)
         signal_close(CONTAINER_OF(node, struct loop_signal, node));
     uv_close((uv_handle_t *)&loop->mail, NULL);
     uv_close((uv_handle_t *)&loop->alarm, NULL);

@@ -200,9 +200,8 @@ static void keep_addresses(struct entry *entry, const struct addrinfo *found)
 static void finish_lookup(struct entry *entry, int error)
 {
     entry->error = error == 0 && entry->address_count == 0 ? UV_EAI_NONAME : error;
-    entry->until_ms =
-        loop_now_ms(entry->loop) + (entry->error == 0 ? GOOD_FOR_MS : BAD_FOR_MS);
-    LIST_EACH(&entry->waiting, node) {
+    entry->until_ms = loop_now_ms(entry->loop) + (entry->error == 0 ? GOOD_FOR_MS : BAD_FOR_MS);
+    LIST_EACH (&entry->waiting, node) {
         list_remove(node);
         take_answer(CONTAINER_OF(node, struct resolve_request, waiting_node), entry);
     }
@@ -223,14 +222,13 @@ static void on_looked_up(uv_getaddrinfo_t *lookup, int status, struct addrinfo *
 
 static void start_lookup(struct entry *entry)
 {
-    static const struct addrinfo hints = {.ai_family = AF_UNSPEC,
-                                          .ai_socktype = SOCK_STREAM,
-                                          .ai_flags = AI_ADDRCONFIG};
+    static const struct addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
     int error;
 
     entry->lookup.data = entry;
-    error = uv_getaddrinfo(&entry->loop->uv, &entry->lookup, on_looked_up, entry->host, NULL,
-                           &hints);
+    error =
+        uv_getaddrinfo(&entry->loop->uv, &entry->lookup, on_looked_up, entry->host, NULL, &hints);
     if (error == 0) {
         entry->is_looking_up = true;
         entry->loop->open_count++;
@@ -243,7 +241,7 @@ static void close_cache(struct loop *loop)
 {
     struct resolve_cache *cache = loop->resolve_cache;
 
-    LIST_EACH(&cache->entries, node) {
+    LIST_EACH (&cache->entries, node) {
         struct entry *entry = CONTAINER_OF(node, struct entry, node);
 
         if (entry->is_looking_up)
@@ -285,7 +283,7 @@ static struct entry *find_entry(struct loop *loop, const char *host)
     size_t size = strlen(host) + 1;
     struct entry *entry;
 
-    LIST_EACH(&cache->entries, node) {
+    LIST_EACH (&cache->entries, node) {
         entry = CONTAINER_OF(node, struct entry, node);
         if (!entry->is_looking_up && loop_now_ms(loop) >= entry->until_ms)
             forget(entry);

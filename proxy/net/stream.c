@@ -282,9 +282,8 @@ static int open_socket(const struct sockaddr *address, int *ret_error)
 }
 
 struct stream *stream_connect(struct loop *loop, const struct sockaddr *address,
-                              uint64_t timeout_ms, struct tls_context *tls,
-                              const char *server_name, const struct stream_events *events,
-                              void *owner)
+                              uint64_t timeout_ms, struct tls_context *tls, const char *server_name,
+                              const struct stream_events *events, void *owner)
 {
     int error = 0, init_error, fd = open_socket(address, &error);
     struct stream *s = make_stream(loop, fd, address, &init_error);

@@ -19,17 +19,17 @@ enum stream_state {
     STREAM_HANDSHAKING, /* TLS is; no application bytes yet */
     STREAM_WAITING,     /* accepted, not adopted */
     STREAM_OPEN,
-    STREAM_BROKEN,      /* the owner knows, and has still to close it */
-    STREAM_LINGERING,   /* closed by the owner; output goes out, input is dropped */
-    STREAM_CLOSED       /* the socket is gone; memory waits for its close callback */
+    STREAM_BROKEN,    /* the owner knows, and has still to close it */
+    STREAM_LINGERING, /* closed by the owner; output goes out, input is dropped */
+    STREAM_CLOSED     /* the socket is gone; memory waits for its close callback */
 };
 
 struct stream {
     uint32_t tag;
-    int fd;        /* -1: none was to be had */
-    int error;     /* why it broke: told as soon as the bytes that came before are read */
-    uint8_t state; /* enum stream_state */
-    uint8_t flush; /* enum stream_flush */
+    int fd;           /* -1: none was to be had */
+    int error;        /* why it broke: told as soon as the bytes that came before are read */
+    uint8_t state;    /* enum stream_state */
+    uint8_t flush;    /* enum stream_flush */
     uint8_t interest; /* what libuv watches for; may have a READABLE too much until one comes */
     bool is_accepted;
     bool is_reading;     /* as the owner wishes */
@@ -45,12 +45,12 @@ struct stream {
     struct loop *loop;
     const struct stream_events *events;
     void *owner;
-    struct loop_task flush_task; /* on a flush list while dirty */
-    struct loop_task event_task; /* what must be told or done from the loop */
-    struct timer timer;          /* connect and handshake, or linger */
-    struct out_queue out;        /* for the socket */
-    struct out_queue plain;      /* TLS: not sealed yet */
-    struct tls_session *tls;     /* NULL: plain, or TCP is not connected yet */
+    struct loop_task flush_task;    /* on a flush list while dirty */
+    struct loop_task event_task;    /* what must be told or done from the loop */
+    struct timer timer;             /* connect and handshake, or linger */
+    struct out_queue out;           /* for the socket */
+    struct out_queue plain;         /* TLS: not sealed yet */
+    struct tls_session *tls;        /* NULL: plain, or TCP is not connected yet */
     struct tls_context *tls_wanted; /* until the session is open */
     char *server_name;
     uint64_t read_bytes, taken_bytes;

@@ -175,8 +175,8 @@ static bool load_certificate(SSL_CTX *ssl, const struct load *load)
     if (ERR_GET_REASON(ERR_peek_error()) == X509_R_KEY_VALUES_MISMATCH ||
         ERR_GET_REASON(ERR_peek_error()) == X509_R_KEY_TYPE_MISMATCH) {
         snprintf(load->error, load->error_size,
-                 "key file %s does not belong to certificate file %s",
-                 options->key_file, options->certificate_file);
+                 "key file %s does not belong to certificate file %s", options->key_file,
+                 options->certificate_file);
         ERR_clear_error();
         return false;
     }
@@ -186,7 +186,7 @@ static bool load_certificate(SSL_CTX *ssl, const struct load *load)
 static bool load_authorities(SSL_CTX *ssl, const struct load *load)
 {
     const struct tls_options *options = load->options;
-    STACK_OF(X509_NAME) *names;
+    STACK_OF(X509_NAME) * names;
 
     if (options->ca_file == NULL) {
         if (!options->is_server && !options->skip_verify)
@@ -243,8 +243,8 @@ static void set_modes(struct tls_context *context, const struct tls_options *opt
     SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     /* Tickets resume sessions without a cache that all workers would have to lock. */
     SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
-    CHECK(SSL_CTX_set_session_id_context(ssl, session_id_context,
-                                         sizeof(session_id_context) - 1) == 1);
+    CHECK(SSL_CTX_set_session_id_context(ssl, session_id_context, sizeof(session_id_context) - 1) ==
+          1);
     context->is_verifying = options->is_server ? options->ca_file != NULL : !options->skip_verify;
     if (context->is_verifying)
         SSL_CTX_set_verify(

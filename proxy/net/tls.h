@@ -13,10 +13,10 @@ struct tls_options {
     bool is_server;
     const char *certificate_file; /* PEM chain; required for a server, optional for a client */
     const char *key_file;
-    const char *ca_file;   /* NULL: the system's for a client; for a server: clients need no
-                              certificate */
-    bool skip_verify;      /* client: do not check the peer (off by default) */
-    const char *alpn;      /* "http/1.1", or NULL */
+    const char *ca_file; /* NULL: the system's for a client; for a server: clients need no
+                            certificate */
+    bool skip_verify;    /* client: do not check the peer (off by default) */
+    const char *alpn;    /* "http/1.1", or NULL */
 };
 
 /* On failure NULL, and error holds a sentence that names the file and the reason. */
@@ -31,10 +31,10 @@ struct tls_session;
 typedef void tls_sealed_cb(void *owner, struct slice sealed);
 
 enum tls_status {
-    TLS_OK,     /* done, and there may be more to do */
-    TLS_MORE,   /* the peer must send more first */
-    TLS_END,    /* the peer said close_notify: nothing more will come */
-    TLS_FAILED  /* broken for good; tls_session_error() tells why */
+    TLS_OK,    /* done, and there may be more to do */
+    TLS_MORE,  /* the peer must send more first */
+    TLS_END,   /* the peer said close_notify: nothing more will come */
+    TLS_FAILED /* broken for good; tls_session_error() tells why */
 };
 
 /* server_name: for a client the name to ask for and to find in the certificate; an address literal

@@ -20,8 +20,8 @@ struct facts {
     struct slice query;     /* raw, without '?' ; empty when absent */
     struct slice client_ip; /* canonical text of the client's address, masked (ipv6_prefix) */
     struct slice route;     /* name, once routed */
-    /* Captures of the matched path template, in the order they stand in it (raw, still encoded as in
-     * the normalised path). */
+    /* Captures of the matched path template, in the order they stand in it (raw, still encoded as
+     * in the normalised path). */
     struct slice path_params[FACTS_MAX_PATH_PARAMS];
     size_t path_param_count;
     /* The first field with this lower-case name, or at == NULL. */

@@ -71,10 +71,11 @@ struct policy_limit {
 
 #define POLICY_DECISIONS(X)                                                                        \
     X(ALLOWED, "allowed")                                                                          \
-    X(LIMITED, "limited") X(SHADOW_LIMITED, "shadow_limited") X(SKIPPED, "skipped")                \
-        X(MISSING_KEY, "missing_key") X(ERROR_ALLOWED, "error_allowed")                            \
-            X(ERROR_DENIED, "error_denied") X(LOCAL_ALLOWED, "local_allowed")                      \
-                X(LOCAL_LIMITED, "local_limited")
+    X(LIMITED, "limited")                                                                          \
+    X(SHADOW_LIMITED, "shadow_limited")                                                            \
+    X(SKIPPED, "skipped") X(MISSING_KEY, "missing_key") X(ERROR_ALLOWED, "error_allowed")          \
+        X(ERROR_DENIED, "error_denied") X(LOCAL_ALLOWED, "local_allowed")                          \
+            X(LOCAL_LIMITED, "local_limited")
 #define POLICY_DECISION_ENUM(id, name) POLICY_DECISION_##id,
 enum policy_decision { POLICY_DECISIONS(POLICY_DECISION_ENUM) POLICY_DECISION_COUNT };
 const char *policy_decision_name(enum policy_decision decision);
@@ -94,26 +95,32 @@ enum policy_fence_scope { POLICY_FENCE_LOCAL, POLICY_FENCE_SHARED };
 
 /* What became of a request at its lock. */
 #define POLICY_LOCK_OUTCOMES(X)                                                                    \
-    X(ACQUIRED, "acquired") X(WAITED, "waited") X(REENTERED, "reentered") X(CONFLICT, "conflict")  \
-        X(WAIT_TIMEOUT, "wait_timeout") X(QUEUE_FULL, "queue_full")                                \
-            X(DEADLOCK_AVOIDED, "deadlock_avoided") X(CLIENT_GONE, "client_gone")                  \
-                X(DRAINED, "drained") X(LIMITED, "limited") X(MISSING_KEY, "missing_key")          \
-                    X(SKIPPED, "skipped") X(STORE_DENIED, "store_denied") X(BYPASSED, "bypassed")  \
+    X(ACQUIRED, "acquired")                                                                        \
+    X(WAITED, "waited")                                                                            \
+    X(REENTERED, "reentered") X(CONFLICT, "conflict") X(WAIT_TIMEOUT, "wait_timeout")              \
+        X(QUEUE_FULL, "queue_full") X(DEADLOCK_AVOIDED, "deadlock_avoided")                        \
+            X(CLIENT_GONE, "client_gone") X(DRAINED, "drained") X(LIMITED, "limited")              \
+                X(MISSING_KEY, "missing_key") X(SKIPPED, "skipped")                                \
+                    X(STORE_DENIED, "store_denied") X(BYPASSED, "bypassed")                        \
                         X(SHADOW_CONFLICT, "shadow_conflict")
 #define POLICY_LOCK_OUTCOME_ENUM(id, name) POLICY_LOCK_##id,
-enum policy_lock_outcome { POLICY_LOCK_OUTCOMES(POLICY_LOCK_OUTCOME_ENUM) POLICY_LOCK_OUTCOME_COUNT };
+enum policy_lock_outcome {
+    POLICY_LOCK_OUTCOMES(POLICY_LOCK_OUTCOME_ENUM) POLICY_LOCK_OUTCOME_COUNT
+};
 
 /* How a hold ended. */
 #define POLICY_LOCK_ENDS(X)                                                                        \
-    X(HELD, "held") X(UNTAKEN, "untaken") X(TAKEN, "taken") X(UNKNOWN, "unknown")                  \
-        X(LEFT, "left") X(MAX_HOLD, "max_hold")
+    X(HELD, "held")                                                                                \
+    X(UNTAKEN, "untaken")                                                                          \
+    X(TAKEN, "taken") X(UNKNOWN, "unknown") X(LEFT, "left") X(MAX_HOLD, "max_hold")
 #define POLICY_LOCK_END_ENUM(id, name) POLICY_LOCK_END_##id,
 enum policy_lock_end { POLICY_LOCK_ENDS(POLICY_LOCK_END_ENUM) POLICY_LOCK_END_COUNT };
 
 #define POLICY_FENCE_OUTCOMES(X)                                                                   \
-    X(PASSED, "passed") X(UNFENCED, "unfenced") X(STALE, "stale") X(MISSING, "missing")            \
-        X(INVALID, "invalid") X(MISSING_KEY, "missing_key") X(STORE_DENIED, "store_denied")        \
-            X(BYPASSED, "bypassed")
+    X(PASSED, "passed")                                                                            \
+    X(UNFENCED, "unfenced")                                                                        \
+    X(STALE, "stale") X(MISSING, "missing") X(INVALID, "invalid") X(MISSING_KEY, "missing_key")    \
+        X(STORE_DENIED, "store_denied") X(BYPASSED, "bypassed")
 #define POLICY_FENCE_OUTCOME_ENUM(id, name) POLICY_FENCE_##id,
 enum policy_fence_outcome {
     POLICY_FENCE_OUTCOMES(POLICY_FENCE_OUTCOME_ENUM) POLICY_FENCE_OUTCOME_COUNT
@@ -183,8 +190,8 @@ struct policy_route {
     const struct policy_limit *const *limits;
     size_t limit_count;
     enum policy_headers ratelimit_headers;
-    const struct policy_lock *lock;   /* NULL: none */
-    const struct policy_fence *fence; /* NULL: none */
+    const struct policy_lock *lock;         /* NULL: none */
+    const struct policy_fence *fence;       /* NULL: none */
     const struct policy_upstream *upstream; /* where its requests go */
     /* Metric slots (policy_bind_metrics). */
     uint32_t request_slots[6]; /* [0] 1xx or none, then 1xx..5xx by status / 100 */
@@ -197,8 +204,8 @@ struct policy_cidr {
 };
 
 struct policy_address {
-    const char *url;  /* as written; NULL: not given */
-    const char *host; /* or "unix:/path" */
+    const char *url;        /* as written; NULL: not given */
+    const char *host;       /* or "unix:/path" */
     const char *host_field; /* host[:port], as a Host field would have it */
     uint16_t port;
     bool is_tls;
@@ -228,10 +235,10 @@ struct policy_upstream {
 
 /* Server-wide settings; each is one record of the field table with its default (policy.c). */
 struct policy_settings {
-    const char *listen, *metrics; /* metrics may be "off" */
+    const char *listen, *metrics;                          /* metrics may be "off" */
     const char *tls_certificate, *tls_key, *tls_client_ca; /* of the listener; NULL: plain */
-    unsigned workers;             /* 0 = auto */
-    struct policy_address upstream; /* url NULL: there are only named ones */
+    unsigned workers;                                      /* 0 = auto */
+    struct policy_address upstream;                        /* url NULL: there are only named ones */
     const char *store;
     uint64_t store_timeout_ms, store_connect_timeout_ms;
     uint64_t store_max_pending, store_breaker_failures, store_breaker_open_ms;

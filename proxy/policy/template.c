@@ -49,7 +49,8 @@ struct part {
     size_t param_index; /* PART_PATH: into facts.path_params */
 };
 
-struct template {
+struct template
+{
     struct slice text;
     struct part *parts;
     size_t part_count, variable_count;

@@ -43,8 +43,7 @@ struct types_load {
 };
 
 extern const struct schema_type types_listen, types_store, types_upstream, types_upstream_item,
-    types_rate,
-    types_template, types_cost, types_utc_offset, types_path, types_host, types_host_item,
-    types_method_item, types_header_matches, types_cidr_item, types_jwt;
+    types_rate, types_template, types_cost, types_utc_offset, types_path, types_host,
+    types_host_item, types_method_item, types_header_matches, types_cidr_item, types_jwt;
 
 #endif

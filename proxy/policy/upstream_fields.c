@@ -10,8 +10,8 @@
 #define SHORTHAND_NAME "default"
 
 static const char *const balance_choices[] = {"round_robin", "least_connections", NULL};
-static const char *const balance_help[] = {"each in turn", "the one with the fewest requests running",
-                                           NULL};
+static const char *const balance_help[] = {"each in turn",
+                                           "the one with the fewest requests running", NULL};
 static const char *const host_choices[] = {"keep", "rewrite", NULL};
 static const char *const host_help[] = {"the `Host` the client sent",
                                         "the host of the address, as its URL has it", NULL};
@@ -98,8 +98,9 @@ static void finish_tls(struct schema *schema, void *record)
 static const struct schema_section tls_section = {
     .name = "upstream_tls",
     .title = "upstreams[].tls",
-    .help = "How addresses with `https://` are spoken to: TLS 1.2 or 1.3. Files are looked at again "
-            "every 10 s.",
+    .help =
+        "How addresses with `https://` are spoken to: TLS 1.2 or 1.3. Files are looked at again "
+        "every 10 s.",
     .fields = tls_fields,
     .field_count = COUNT_OF(tls_fields),
     .finish = finish_tls};
@@ -188,8 +189,7 @@ static const struct schema_field upstream_fields[] = {
              "longest pause within the answer"),
     DURATION("idle_timeout", idle_timeout_ms, "`timeouts.upstream_idle`", 1,
              "how long an unused connection is kept"),
-    COUNT("max_connections", max_connections, 1, 65535,
-          "connections to each address, per worker"),
+    COUNT("max_connections", max_connections, 1, 65535, "connections to each address, per worker"),
     COUNT("max_waiting", max_waiting, 0, 1000000,
           "requests that wait for a connection to an address, per worker; beyond it 503"),
     DURATION("max_age", max_age_ms, "as in `upstream_options`", 0,
@@ -388,5 +388,8 @@ const struct schema_type upstream_fields_name = {.name = "name",
                                                  .kind = YAML_SCALAR,
                                                  .read = read_name,
                                                  .json_pattern = "^[a-z0-9][a-z0-9._-]{0,63}$"};
-const struct schema_type upstream_fields_file = {
-    .name = "file", .phrase = "the path of a file", .form = "", .kind = YAML_SCALAR, .read = read_file};
+const struct schema_type upstream_fields_file = {.name = "file",
+                                                 .phrase = "the path of a file",
+                                                 .form = "",
+                                                 .kind = YAML_SCALAR,
+                                                 .read = read_file};

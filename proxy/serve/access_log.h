@@ -22,7 +22,7 @@ struct access_log_entry {
     uint64_t upstream_us; /* until the service's head came, or ACCESS_LOG_NONE */
     uint64_t store_us;    /* waiting for the store, or ACCESS_LOG_NONE */
     uint64_t received_bytes, sent_bytes;
-    const char *lock; /* what became of the request at its lock, or NULL */
+    const char *lock;                  /* what became of the request at its lock, or NULL */
     uint64_t lock_wait_us, lock_token; /* or ACCESS_LOG_NONE */
     struct slice client_ip, request_id, trace_id, user_agent; /* at == NULL: left out */
     struct slice upstream;                                    /* address, or empty */

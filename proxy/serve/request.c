@@ -167,8 +167,7 @@ static enum step_next step_send(struct request *r)
     if (request_is_logged(r))
         r->sent_at_us = loop_clock_us();
     r->at = AT_relay;
-    relay_begin(&r->relay,
-                upstream_group_begin(r->snapshot->upstreams[upstream->index], head,
+    relay_begin(&r->relay, upstream_group_begin(r->snapshot->upstreams[upstream->index], head,
                                                 r->arena, &request_service_events, r));
     return STEP_NEXT;
 }

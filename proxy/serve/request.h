@@ -16,8 +16,8 @@
 #include "http/http_conn.h"
 #include "http/upstream_pool.h"
 #include "policy/policy.h"
-#include "serve/snapshot.h"
 #include "serve/access_log.h"
+#include "serve/snapshot.h"
 #include "serve/trace.h"
 
 struct guard_worker;

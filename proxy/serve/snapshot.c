@@ -5,8 +5,7 @@
 static struct upstream_group *open_group(struct loop *loop, const struct policy *policy,
                                          const struct policy_upstream *upstream,
                                          struct tls_context *tls, struct metrics *metrics,
-                                         struct metrics_shard *shard,
-                                         const struct log_context *log)
+                                         struct metrics_shard *shard, const struct log_context *log)
 {
     struct upstream_settings addresses[POLICY_MAX_ADDRESSES];
     const struct upstream_group_settings settings = {

@@ -1,6 +1,7 @@
 /* Who in this process listens to which channel of the embedded engine.  A message is queued for its
  * listener under the registry's lock, and handed out by the listener's own loop, woken through its
- * mailbox.  What a listener has not taken is bounded: beyond, messages are lost and it is told so. */
+ * mailbox.  What a listener has not taken is bounded: beyond, messages are lost and it is told so.
+ */
 #ifndef STORE_CHANNELS_H
 #define STORE_CHANNELS_H
 
@@ -34,7 +35,8 @@ struct channel_listener *channels_listen(struct channels *channels, struct slice
  * afterwards; messages that wait are forgotten. */
 void channel_listener_close(struct channel_listener **listener);
 
-/* From any thread; a command_publish_fn.  owner: struct channels.  Gives the number of listeners. */
+/* From any thread; a command_publish_fn.  owner: struct channels.  Gives the number of listeners.
+ */
 int64_t channels_publish(void *owner, struct slice name, struct slice message);
 
 #endif

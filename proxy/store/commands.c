@@ -105,8 +105,7 @@ void command_run(struct command_context *context, const struct slice *args, size
         return;
     }
     /* Once a script has written it may go on: it must not be stopped half-way. */
-    if ((command->flags & GROWS) && !context->has_written &&
-        keyspace_is_full(context->keyspace)) {
+    if ((command->flags & GROWS) && !context->has_written && keyspace_is_full(context->keyspace)) {
         give_error(&call, "OOM command not allowed when used memory > 'maxmemory'.");
         return;
     }
@@ -308,9 +307,8 @@ static void expire(struct command_call *call, int64_t base_ms)
         return;
     if (at_ms > INT64_MAX - base_ms) {
         call->reply->type = REPLY_ERROR;
-        call->reply->text =
-            base_ms > 0 ? SLICE("ERR invalid expire time in 'pexpire' command")
-                        : SLICE("ERR invalid expire time in 'pexpireat' command");
+        call->reply->text = base_ms > 0 ? SLICE("ERR invalid expire time in 'pexpire' command")
+                                        : SLICE("ERR invalid expire time in 'pexpireat' command");
         return;
     }
     at_ms += base_ms;
@@ -353,6 +351,6 @@ void command_publish(struct command_call *call)
     const struct command_context *context = call->context;
 
     give_integer(call, context->publish == NULL ? 0
-                                                 : context->publish(context->publish_owner,
-                                                                    call->args[1], call->args[2]));
+                                                : context->publish(context->publish_owner,
+                                                                   call->args[1], call->args[2]));
 }

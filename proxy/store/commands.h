@@ -1,5 +1,5 @@
-/* The commands of Redis that our scripts use, over a keyspace: same replies, same error texts (those
- * a script sees in Redis 7.0).  lua/README.md lists them. */
+/* The commands of Redis that our scripts use, over a keyspace: same replies, same error texts
+ * (those a script sees in Redis 7.0).  lua/README.md lists them. */
 #ifndef STORE_COMMANDS_H
 #define STORE_COMMANDS_H
 

@@ -117,7 +117,8 @@ void command_incrby(struct command_call *call)
     }
     if (entry == NULL)
         entry = keyspace_add(call->keyspace, call->args[1], ENTRY_STRING);
-    entry_set_string(entry, slice_from(text, (size_t)snprintf(text, sizeof text, "%" PRId64, value)));
+    entry_set_string(entry,
+                     slice_from(text, (size_t)snprintf(text, sizeof text, "%" PRId64, value)));
     keyspace_account(call->keyspace, entry);
     give_integer(call, value);
 }
@@ -179,7 +180,7 @@ void command_hgetall(struct command_call *call)
     element = give_array(call, entry != NULL ? 2 * entry->hash.table.node_count : 0);
     if (entry == NULL)
         return;
-    LIST_EACH(&entry->hash.in_order, node) {
+    LIST_EACH (&entry->hash.in_order, node) {
         struct hash_field *field = CONTAINER_OF(node, struct hash_field, in_order);
 
         give_string(element++, field->node.key);

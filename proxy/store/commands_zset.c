@@ -88,8 +88,7 @@ static bool parse_add_options(struct command_call *call, int *ret_options, size_
         give_error(call, "ERR XX and NX options at the same time are not compatible");
     else if (((options & ADD_GT) && (options & (ADD_NX | ADD_LT))) ||
              ((options & ADD_LT) && (options & ADD_NX)))
-        give_error(call,
-                    "ERR GT, LT, and/or NX options at the same time are not compatible");
+        give_error(call, "ERR GT, LT, and/or NX options at the same time are not compatible");
     else if ((options & ADD_INCR) && pair_args > 2)
         give_error(call, "ERR INCR option supports a single increment-element pair");
     else
@@ -293,7 +292,7 @@ static bool parse_range_options(struct command_call *call, bool is_zrange,
     }
     if (!options->by_score && options->has_limit && options->count != -1) {
         give_error(call, "ERR syntax error, LIMIT is only supported in combination with either "
-                          "BYSCORE or BYLEX");
+                         "BYSCORE or BYLEX");
         return false;
     }
     return true;

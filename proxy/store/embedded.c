@@ -31,7 +31,7 @@ struct embedded {
     bool is_over_budget;
     int script_refs[SCRIPT_COUNT];
     int error_handler_ref;
-    int texts_ref; /* table: script text to compiled function */
+    int texts_ref;       /* table: script text to compiled function */
     int globals_ref;     /* what is there */
     int environment_ref; /* what scripts see of it: read-only */
 };
@@ -483,8 +483,8 @@ static bool push_text(struct embedded *embedded, const char *name, struct slice 
     lua_pop(lua, 1);
     if (!compile(embedded, name, text)) {
         ret_reply->type = REPLY_ERROR;
-        ret_reply->text = arena_printf(arena, "ERR Error compiling script: %s",
-                                       lua_tostring(lua, -1));
+        ret_reply->text =
+            arena_printf(arena, "ERR Error compiling script: %s", lua_tostring(lua, -1));
         return false;
     }
     lua_pushvalue(lua, -2);

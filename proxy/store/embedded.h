@@ -1,6 +1,7 @@
-/* The embedded engine: runs our scripts in this process, over a keyspace in memory, with the replies
- * that Redis would give.  One per process, shared by all workers under one lock, so that a limit of
- * 10 is 10 for the process.  embedded_open, embedded_ref and embedded_unref are in store/store.h.
+/* The embedded engine: runs our scripts in this process, over a keyspace in memory, with the
+ * replies that Redis would give.  One per process, shared by all workers under one lock, so that a
+ * limit of 10 is 10 for the process.  embedded_open, embedded_ref and embedded_unref are in
+ * store/store.h.
  *
  * Thread-safe, but for the two set functions, which belong right after embedded_open. */
 #ifndef STORE_EMBEDDED_H

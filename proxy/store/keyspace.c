@@ -8,8 +8,8 @@
 /* Expired keys removed by each script: more than one new key per script cannot outrun it. */
 #define EXPIRE_PER_BEGIN 4
 
-/* A wall clock that cannot go back: it follows steps forward, and goes on at its own pace over steps
- * back. */
+/* A wall clock that cannot go back: it follows steps forward, and goes on at its own pace over
+ * steps back. */
 struct steady_clock {
     int64_t ahead_us; /* of the time since boot; never gets smaller */
     bool is_set;

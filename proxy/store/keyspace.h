@@ -1,9 +1,9 @@
 /* Keys with values and times to live, in memory: what Redis keeps, as far as our scripts need it.
  * commands.c speaks Redis's language over it, embedded.c runs the scripts.
  *
- * Time stands still between two calls of keyspace_begin, as it does within a script in Redis.  A key
- * is gone once its time has passed, whether it was removed yet or not.  Not thread-safe: the engine
- * holds its lock. */
+ * Time stands still between two calls of keyspace_begin, as it does within a script in Redis.  A
+ * key is gone once its time has passed, whether it was removed yet or not.  Not thread-safe: the
+ * engine holds its lock. */
 #ifndef STORE_KEYSPACE_H
 #define STORE_KEYSPACE_H
 

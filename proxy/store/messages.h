@@ -11,7 +11,7 @@
 
 struct messages {
     struct loop *loop;
-    char *channel; /* its name */
+    char *channel;                /* its name */
     store_message_cb *on_message; /* NULL: nobody listens yet */
     store_gap_cb *on_gap;
     void *owner;

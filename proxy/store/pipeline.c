@@ -39,7 +39,8 @@ char *pipeline_reserve(struct pipeline *pipeline, size_t size)
         return NULL;
     if (cap > 0 && cap - pipeline->bytes_end >= size)
         return pipeline->bytes + pipeline->bytes_end;
-    if (cap > 0 && held + size <= cap / 2) { /* moving pays: it gains at least as much room as it moves */
+    if (cap > 0 &&
+        held + size <= cap / 2) { /* moving pays: it gains at least as much room as it moves */
         move_bytes(pipeline, pipeline->bytes);
         return pipeline->bytes + pipeline->bytes_end;
     }

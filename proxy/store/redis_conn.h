@@ -1,7 +1,7 @@
-/* One connection to one Redis server: it connects in the background, again and again.  It is for one
- * of two things.  Calls: it sends script calls in a pipeline, and every call ends once: with its
- * reply, at its deadline, or when the connection is lost.  Messages: it subscribes to a channel, and
- * is ready while messages flow. */
+/* One connection to one Redis server: it connects in the background, again and again.  It is for
+ * one of two things.  Calls: it sends script calls in a pipeline, and every call ends once: with
+ * its reply, at its deadline, or when the connection is lost.  Messages: it subscribes to a
+ * channel, and is ready while messages flow. */
 #ifndef STORE_REDIS_CONN_H
 #define STORE_REDIS_CONN_H
 
@@ -19,11 +19,11 @@ struct tls_context;
 
 /* X(enumerator, name for logs) */
 #define REDIS_CONN_STATES(X)                                                                       \
-    X(BACKING_OFF, "backing_off")  /* waits before the next attempt */                             \
-    X(RESOLVING, "resolving")      /* waits for the name lookup */                                 \
-    X(CONNECTING, "connecting")    /* waits for the socket (and TLS) */                            \
-    X(HANDSHAKING, "handshaking")  /* waits for the answers to the handshake */                    \
-    X(READY, "ready")              /* takes calls, or gives messages */
+    X(BACKING_OFF, "backing_off") /* waits before the next attempt */                              \
+    X(RESOLVING, "resolving")     /* waits for the name lookup */                                  \
+    X(CONNECTING, "connecting")   /* waits for the socket (and TLS) */                             \
+    X(HANDSHAKING, "handshaking") /* waits for the answers to the handshake */                     \
+    X(READY, "ready")             /* takes calls, or gives messages */
 
 #define REDIS_CONN_STATE_ENUM(id, name) REDIS_CONN_##id,
 enum redis_conn_state { REDIS_CONN_STATES(REDIS_CONN_STATE_ENUM) REDIS_CONN_STATE_COUNT };

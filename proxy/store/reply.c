@@ -141,8 +141,8 @@ struct reply_reader *reply_reader_open(struct arena_pool *pool, size_t max_bytes
     reader->max_bytes = max_bytes;
     arena_init(&reader->arena, pool);
     /* hiredis takes a pointer to non-const, and only reads through it. */
-    reader->redis = redisReaderCreateWithFunctions(
-        (redisReplyObjectFunctions *)(uintptr_t)&object_functions);
+    reader->redis =
+        redisReaderCreateWithFunctions((redisReplyObjectFunctions *)(uintptr_t)&object_functions);
     if (reader->redis == NULL)
         abort(); /* out of memory */
     reader->redis->maxbuf = KEEP_BUFFER_BYTES;

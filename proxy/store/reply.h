@@ -40,10 +40,12 @@ struct reply {
     X(CROSSSLOT, "CROSSSLOT", "the store is a cluster, but its URL names a single server")         \
     X(CLUSTERDOWN, "CLUSTERDOWN", "the store is a cluster and is down")                            \
     X(MAXCLIENTS, "ERR max number of clients", "the store has too many clients (maxclients)")      \
-    X(NO_PASSWORD, "ERR AUTH <password> called without", "its URL has a password, the store has none") \
+    X(NO_PASSWORD, "ERR AUTH <password> called without",                                           \
+      "its URL has a password, the store has none")                                                \
     X(DB_RANGE, "ERR DB index is out of range", "the store has no database of this number")        \
     X(DB_INVALID, "ERR invalid DB index", "the store has no database of this number")              \
-    X(STATE, "LKSTATE", "a key of the store holds something that Lockkeeper has not written there") \
+    X(STATE, "LKSTATE",                                                                            \
+      "a key of the store holds something that Lockkeeper has not written there")                  \
     X(OTHER, "", "the store answered with an error")
 
 #define REPLY_ERROR_ENUM(id, prefix, text) REPLY_ERROR_##id,

@@ -5,8 +5,8 @@
 
 #include "base/slice.h"
 
-/* X(enumerator, file stem in lua/).  Files may share parts: a line "-- @include name" is replaced by
- * lua/name.lua when the script is embedded. */
+/* X(enumerator, file stem in lua/).  Files may share parts: a line "-- @include name" is replaced
+ * by lua/name.lua when the script is embedded. */
 #define SCRIPT_LIST(X)                                                                             \
     X(LIMITS, limits)                                                                              \
     X(PRESENCE, presence)                                                                          \

@@ -26,14 +26,14 @@ const char *store_result_name(enum store_result result);
 const char *store_result_text(enum store_result result);
 
 struct store_settings {
-    const char *url;           /* "embedded", or as store/redis_url.h says */
-    uint64_t timeout_ms;       /* per call, default 50 */
+    const char *url;             /* "embedded", or as store/redis_url.h says */
+    uint64_t timeout_ms;         /* per call, default 50 */
     uint64_t connect_timeout_ms; /* for each: resolve, connect, handshake */
-    uint32_t max_pending;      /* calls in flight per worker */
-    uint32_t breaker_failures; /* consecutive failures that open the breaker */
-    uint64_t breaker_open_ms;  /* how long it stays open before one probe */
-    const char *key_prefix;    /* of the keys and channels of the store itself; NULL: "lk" */
-    const char *ca_file;       /* for rediss://: whom to trust; NULL: the system's authorities */
+    uint32_t max_pending;        /* calls in flight per worker */
+    uint32_t breaker_failures;   /* consecutive failures that open the breaker */
+    uint64_t breaker_open_ms;    /* how long it stays open before one probe */
+    const char *key_prefix;      /* of the keys and channels of the store itself; NULL: "lk" */
+    const char *ca_file;         /* for rediss://: whom to trust; NULL: the system's authorities */
     /* For rediss://: shared by all workers, the store takes a reference; NULL: it opens its own. */
     struct tls_context *tls;
 };
@@ -69,7 +69,8 @@ void store_cancel(struct store_call *call);
 bool store_is_embedded(const struct store *store);
 /* Connected and the breaker closed (always, for the embedded engine). */
 bool store_is_ready(const struct store *store);
-/* How many sidecars are known to share this store (at least 1); "local" divides its limits by it. */
+/* How many sidecars are known to share this store (at least 1); "local" divides its limits by it.
+ */
 unsigned store_known_sidecars(const struct store *store);
 
 /* Messages from scripts: they PUBLISH to the channel that a caller has given them. */

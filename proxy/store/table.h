@@ -1,6 +1,6 @@
 /* Hash table whose nodes are embedded in what it holds: the keys of the keyspace, the members of a
- * sorted set, the fields of a hash.  It grows a few slots at a time, so that no single call pays for
- * the whole.  Not thread-safe. */
+ * sorted set, the fields of a hash.  It grows a few slots at a time, so that no single call pays
+ * for the whole.  Not thread-safe. */
 #ifndef STORE_TABLE_H
 #define STORE_TABLE_H
 

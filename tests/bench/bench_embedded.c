@@ -1,4 +1,5 @@
-/* How much processor time one call of the limits script takes in the embedded engine, and what the engine weighs.
+/* How much processor time one call of the limits script takes in the embedded engine, and what the
+ * engine weighs.
  *
  *     build/bench_embedded [CALLS]        (lua/README.md says how it is built)
  *
@@ -66,8 +67,14 @@ static double round_ns(struct embedded *embedded, const struct row *row, long ca
     args[call.arg_count++] = SLICE("1");
     args[call.arg_count++] = SLICE("bench");
     for (size_t i = 0; i < row->limits; i++) {
-        const char *const one[] = {row->algorithm, "e", "1", row->count, "60000000", row->count,
-                                   row->algorithm[0] == 'f' ? "c" : "-", "0"};
+        const char *const one[] = {row->algorithm,
+                                   "e",
+                                   "1",
+                                   row->count,
+                                   "60000000",
+                                   row->count,
+                                   row->algorithm[0] == 'f' ? "c" : "-",
+                                   "0"};
 
         for (size_t at = 0; at < ARGS_PER_LIMIT; at++)
             args[call.arg_count++] = slice_of(one[at]);
@@ -76,8 +83,8 @@ static double round_ns(struct embedded *embedded, const struct row *row, long ca
     start = used_ns();
     for (long n = 0; n < calls; n++) {
         for (size_t i = 0; i < row->limits; i++)
-            keys[i] = slice_from(texts[i], (size_t)snprintf(texts[i], sizeof texts[i],
-                                                            "%s%zu:%ld", row->label, i, n % KEYS));
+            keys[i] = slice_from(texts[i], (size_t)snprintf(texts[i], sizeof texts[i], "%s%zu:%ld",
+                                                            row->label, i, n % KEYS));
         embedded_eval(embedded, SCRIPT_LIMITS, &call, &arena, &reply);
         if (reply.type != REPLY_ARRAY) {
             fprintf(stderr, "%.*s\n", SLICE_ARGS(reply.text));
@@ -93,12 +100,18 @@ static double round_ns(struct embedded *embedded, const struct row *row, long ca
 int main(int argc, char **argv)
 {
     static const struct row rows[] = {
-        {"token_bucket 1 pass", "t", 1, "900000000"},  {"token_bucket 4 pass", "t", 4, "900000000"},
-        {"token_bucket 1 deny", "t", 1, "1"},          {"token_bucket 4 deny", "t", 4, "1"},
-        {"sliding_window 1 pass", "w", 1, "900000000"}, {"sliding_window 4 pass", "w", 4, "900000000"},
-        {"fixed_window 1 pass", "f", 1, "900000000"},  {"fixed_window 4 pass", "f", 4, "900000000"},
-        {"sliding_log 1 deny", "l", 1, "20"},          {"sliding_log 4 deny", "l", 4, "20"},
-        {"sliding_log 1 pass", "l", 1, "900000000"},   {"sliding_log 4 pass", "l", 4, "900000000"},
+        {"token_bucket 1 pass", "t", 1, "900000000"},
+        {"token_bucket 4 pass", "t", 4, "900000000"},
+        {"token_bucket 1 deny", "t", 1, "1"},
+        {"token_bucket 4 deny", "t", 4, "1"},
+        {"sliding_window 1 pass", "w", 1, "900000000"},
+        {"sliding_window 4 pass", "w", 4, "900000000"},
+        {"fixed_window 1 pass", "f", 1, "900000000"},
+        {"fixed_window 4 pass", "f", 4, "900000000"},
+        {"sliding_log 1 deny", "l", 1, "20"},
+        {"sliding_log 4 deny", "l", 4, "20"},
+        {"sliding_log 1 pass", "l", 1, "900000000"},
+        {"sliding_log 4 pass", "l", 4, "900000000"},
     };
     long calls = argc > 1 ? atol(argv[1]) : 100000, before_kib = resident_kib(), after_kib;
     struct embedded *embedded = embedded_open(256u << 20);

@@ -10,9 +10,9 @@ static void check_written(struct arena *arena, struct http_request *request)
     struct http_request again;
     struct slice bytes;
 
-    request->fields.items = memcpy(
-        arena_alloc(arena, (request->fields.count + 1) * sizeof(*request->fields.items)),
-        request->fields.items, request->fields.count * sizeof(*request->fields.items));
+    request->fields.items =
+        memcpy(arena_alloc(arena, (request->fields.count + 1) * sizeof(*request->fields.items)),
+               request->fields.items, request->fields.count * sizeof(*request->fields.items));
     if (request->fields.first[HTTP_FIELD_HOST] == 0) /* HTTP/1.0; serve/ adds one as well */
         request->fields.items[request->fields.count++] =
             (struct http_field){SLICE("Host"), SLICE("a"), HTTP_FIELD_HOST, false};

@@ -1,4 +1,5 @@
-/* Any sequence of commands, as scripts could send them, over a small keyspace with a moving clock. */
+/* Any sequence of commands, as scripts could send them, over a small keyspace with a moving clock.
+ */
 #include "store/commands.h"
 
 static uint64_t tick(void *owner)

@@ -24,8 +24,8 @@ static inline struct oracle_head oracle_scan(enum http_kind kind, struct slice b
 {
     struct oracle_head head = {.fault = HTTP_FAULT_NONE};
 
-    head.fault = http_scan(&head.scan, kind, slice_head(bytes, split), &oracle_limits,
-                           &head.head_bytes);
+    head.fault =
+        http_scan(&head.scan, kind, slice_head(bytes, split), &oracle_limits, &head.head_bytes);
     if (head.fault == HTTP_FAULT_NONE && head.head_bytes == 0)
         head.fault = http_scan(&head.scan, kind, bytes, &oracle_limits, &head.head_bytes);
     return head;

@@ -1,5 +1,6 @@
 /* LD_PRELOAD: shifts the process's own idea of wall time by CLOCK_SHIFT_MS, which no decision may
- * depend on.  Monotonic clocks are left alone: a skewed host has right intervals and a wrong date. */
+ * depend on.  Monotonic clocks are left alone: a skewed host has right intervals and a wrong date.
+ */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>

@@ -22,8 +22,8 @@ struct fixture {
     struct listener *listener;
     struct http_server server;
     struct raw_peer peer;
-    struct exchange *last;  /* the newest exchange, until it ends */
-    struct buf body;        /* of the newest exchange */
+    struct exchange *last; /* the newest exchange, until it ends */
+    struct buf body;       /* of the newest exchange */
     unsigned request_count, body_end_count, gone_count, refused_count, half_close_count,
         drain_count;
     enum http_gone gone;

@@ -170,8 +170,8 @@ static void start_again(void)
 
 static uint64_t pick_period(void)
 {
-    static const uint64_t periods[] = {1, 7, 1000, SECOND_US, 60 * SECOND_US, 3600 * SECOND_US,
-                                       DAY_US, 7 * DAY_US, 366 * DAY_US};
+    static const uint64_t periods[] = {
+        1, 7, 1000, SECOND_US, 60 * SECOND_US, 3600 * SECOND_US, DAY_US, 7 * DAY_US, 366 * DAY_US};
 
     return periods[pick(COUNT_OF(periods))];
 }

@@ -64,7 +64,8 @@ static inline int tear_down(void **state)
     return 0;
 }
 
-static inline void run_script(enum script_id script, const struct embedded_call *call, struct reply *reply)
+static inline void run_script(enum script_id script, const struct embedded_call *call,
+                              struct reply *reply)
 {
     embedded_eval(world.embedded, script, call, &world.arena, reply);
 }
@@ -82,8 +83,16 @@ static inline struct reply look(const char *text)
 static inline struct lock_asker asker(const char *id, const char *key)
 {
     return (struct lock_asker){
-        .intent = "w", .id = id, .channel = "worker", .keys = {key}, .key_count = 1, .permits = 1,
-        .wait_us = 5 * SECOND, .lease_us = LEASE, .grant_us = GRANT, .heartbeat_us = HEARTBEAT,
+        .intent = "w",
+        .id = id,
+        .channel = "worker",
+        .keys = {key},
+        .key_count = 1,
+        .permits = 1,
+        .wait_us = 5 * SECOND,
+        .lease_us = LEASE,
+        .grant_us = GRANT,
+        .heartbeat_us = HEARTBEAT,
         .queue_max = 10,
     };
 }
@@ -137,7 +146,8 @@ static inline void assert_idle(const char *key)
 
     snprintf(text, sizeof text,
              "local n = redis.call('EXISTS', 'lk:lock:{%s}:h', 'lk:lock:{%s}:q')\n"
-             "return n", key, key);
+             "return n",
+             key, key);
     assert_int_equal(look(text).integer, 0);
 }
 

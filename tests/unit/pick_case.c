@@ -1,9 +1,9 @@
 /* Linked into every unit test: TEST_CASE=NAME in the environment runs only the cases whose name
  * matches (cmocka's wildcards * and ? are allowed). */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <setjmp.h>
 #include <stdlib.h>
 
 #include <cmocka.h>

@@ -1,5 +1,5 @@
-/* The other end of a connection under test: a plain socket that the test drives by hand, in the same
- * thread as the loop. */
+/* The other end of a connection under test: a plain socket that the test drives by hand, in the
+ * same thread as the loop. */
 #ifndef TESTS_RAW_PEER_H
 #define TESTS_RAW_PEER_H
 

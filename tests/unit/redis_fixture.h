@@ -1,5 +1,5 @@
-/* A real redis-server for a test: on a unix socket (or a TCP port nobody uses) in a directory of its
- * own, killed by its pid.  And a loop that runs until something is true. */
+/* A real redis-server for a test: on a unix socket (or a TCP port nobody uses) in a directory of
+ * its own, killed by its pid.  And a loop that runs until something is true. */
 #ifndef TESTS_UNIT_REDIS_FIXTURE_H
 #define TESTS_UNIT_REDIS_FIXTURE_H
 
@@ -94,12 +94,29 @@ static uint16_t redis_free_port(void)
 static _Noreturn void redis_exec(const struct redis_server *server)
 {
     char port[8];
-    const char *args[30] = {"redis-server", server->has_tls ? "--tls-port" : "--port", port,
-                            "--unixsocket", server->socket_path, "--bind", "127.0.0.1", "--save",
-                            "", "--appendonly", "no", "--dir", server->dir};
-    const char *const tls_args[] = {"--port", "0", "--tls-cert-file", "server.pem",
-                                    "--tls-key-file", "server.key", "--tls-ca-cert-file",
-                                    "server.pem", "--tls-auth-clients", "no"};
+    const char *args[30] = {"redis-server",
+                            server->has_tls ? "--tls-port" : "--port",
+                            port,
+                            "--unixsocket",
+                            server->socket_path,
+                            "--bind",
+                            "127.0.0.1",
+                            "--save",
+                            "",
+                            "--appendonly",
+                            "no",
+                            "--dir",
+                            server->dir};
+    const char *const tls_args[] = {"--port",
+                                    "0",
+                                    "--tls-cert-file",
+                                    "server.pem",
+                                    "--tls-key-file",
+                                    "server.key",
+                                    "--tls-ca-cert-file",
+                                    "server.pem",
+                                    "--tls-auth-clients",
+                                    "no"};
     int log_fd = open("/dev/null", O_WRONLY);
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -143,8 +160,8 @@ static void redis_kill(struct redis_server *server)
 }
 
 /* url gets its address: a TCP port nobody uses, or the unix socket. */
-__attribute__((unused)) static void redis_open(struct redis_server *server, bool on_tcp, const char *option,
-                       const char *value)
+__attribute__((unused)) static void redis_open(struct redis_server *server, bool on_tcp,
+                                               const char *option, const char *value)
 {
     *server = (struct redis_server){.option = option, .value = value};
     strcpy(server->dir, "/tmp/lockkeeper-test-XXXXXX");

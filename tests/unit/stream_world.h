@@ -32,7 +32,7 @@ struct end {
     int connect_error, end_error;
     unsigned read_calls, end_calls, drain_calls, connect_calls;
     uint64_t read_bytes, read_hash;
-    char text[256]; /* the first bytes read */
+    char text[256];                     /* the first bytes read */
     uint64_t to_send_bytes, sent_bytes; /* a generator that respects STREAM_FULL */
 };
 

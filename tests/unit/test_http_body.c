@@ -15,7 +15,9 @@ struct body_case {
 };
 
 #define CHUNKED(name, bytes, result, data, left)                                                   \
-    {name, HTTP_BODY_CHUNKED, 0, SLICE_INIT(bytes), result, SLICE_INIT(data), left}
+    {                                                                                              \
+        name, HTTP_BODY_CHUNKED, 0, SLICE_INIT(bytes), result, SLICE_INIT(data), left              \
+    }
 #define END(name, bytes, data, left) CHUNKED(name, bytes, HTTP_DECODED_END, data, left)
 #define BAD(name, bytes, data) CHUNKED(name, bytes, HTTP_DECODED_BAD, data, 0)
 #define MORE(name, bytes, data) CHUNKED(name, bytes, HTTP_DECODED_MORE, data, 0)

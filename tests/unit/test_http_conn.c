@@ -47,8 +47,8 @@ static void pipelined_requests_are_answered_in_order(void **state)
 {
     struct fixture *f = *state;
 
-    say(f, REQUEST("GET /wait", "") REQUEST("POST /echo", "Content-Length: 3\r\n")
-           "abc" REQUEST("GET /now", "") "GET /par");
+    say(f, REQUEST("GET /wait", "") REQUEST("POST /echo", "Content-Length: 3\r\n") "abc" REQUEST(
+               "GET /now", "") "GET /par");
     WAIT(f, f->request_count == 1);
     TURN(f);
     assert_int_equal(f->request_count, 1);
@@ -69,8 +69,9 @@ static void pipelined_requests_are_answered_in_order(void **state)
 static void splits_do_not_matter(void **state)
 {
     struct fixture *f = *state;
-    static const char text[] = REQUEST("POST /echo", "Transfer-Encoding: chunked\r\n")
-        "3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: 1\r\n\r\n" REQUEST("GET /now", "");
+    static const char text[] = REQUEST(
+        "POST /echo", "Transfer-Encoding: chunked\r\n") "3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: "
+                                                        "1\r\n\r\n" REQUEST("GET /now", "");
     size_t len = sizeof(text) - 1;
 
     for (size_t i = 1; i < len; i++) {

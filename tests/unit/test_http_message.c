@@ -9,8 +9,7 @@ static const struct {
     bool is_hop_by_hop;
 } table[] = {
 #define ENTRY(id, name, hop) [HTTP_FIELD_##id] = {SLICE_INIT(name), hop},
-    HTTP_FIELDS(ENTRY)
-};
+    HTTP_FIELDS(ENTRY)};
 
 /* Every name of the table is found, in any case, and none of its near misses is. */
 static void names_are_identified(void **state)

@@ -29,8 +29,8 @@ static struct head_result parse_pieces(struct arena *arena, enum http_kind kind,
         char *exact = malloc(ends[i] > 0 ? ends[i] : 1);
 
         memcpy(exact, bytes.at, ends[i]);
-        result.fault = http_scan(&scan, kind, slice_from(exact, ends[i]), &limits,
-                                 &result.head_bytes);
+        result.fault =
+            http_scan(&scan, kind, slice_from(exact, ends[i]), &limits, &result.head_bytes);
         free(exact);
     }
     if (result.fault != HTTP_FAULT_NONE || result.head_bytes == 0)
@@ -102,7 +102,10 @@ struct request_case {
     struct slice bytes;
     unsigned status; /* 0: accepted */
 };
-#define CASE(name, bytes, status) {name, SLICE_INIT(bytes), status}
+#define CASE(name, bytes, status)                                                                  \
+    {                                                                                              \
+        name, SLICE_INIT(bytes), status                                                            \
+    }
 
 static const struct request_case request_cases[] = {
     CASE("9112/3 plain", GET(""), 0),
@@ -376,9 +379,9 @@ static void parts_of_a_request(void **state)
     for (size_t i = 0; i < r.fields.count; i++) {
         struct slice name = r.fields.items[i].name;
 
-        assert_int_equal(r.fields.items[i].is_dropped,
-                         slice_equal(name, SLICE("connection")) || slice_equal(name, SLICE("TE")) ||
-                             slice_equal(name, SLICE("x-two")));
+        assert_int_equal(r.fields.items[i].is_dropped, slice_equal(name, SLICE("connection")) ||
+                                                           slice_equal(name, SLICE("TE")) ||
+                                                           slice_equal(name, SLICE("x-two")));
     }
     r = parse_good(&arena,
                    SLICE("HEAD http://a?q HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
@@ -412,8 +415,14 @@ struct response_case {
     unsigned status;
     enum http_body body;
 };
-#define BAD(name, bytes) {name, SLICE_INIT(bytes), false, false, 0, HTTP_BODY_NONE}
-#define GOOD(name, bytes, status, body) {name, SLICE_INIT(bytes), false, true, status, body}
+#define BAD(name, bytes)                                                                           \
+    {                                                                                              \
+        name, SLICE_INIT(bytes), false, false, 0, HTTP_BODY_NONE                                   \
+    }
+#define GOOD(name, bytes, status, body)                                                            \
+    {                                                                                              \
+        name, SLICE_INIT(bytes), false, true, status, body                                         \
+    }
 
 static const struct response_case response_cases[] = {
     GOOD("9112/6.3 length", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", 200, HTTP_BODY_LENGTH),

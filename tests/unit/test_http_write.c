@@ -134,8 +134,8 @@ static bool write_dies(struct slice path, struct slice name, struct slice value)
 static void injection_is_impossible(void **state)
 {
     static const struct slice bad[] = {
-        SLICE_INIT("a\r\nX: y"),  SLICE_INIT("a\nb"), SLICE_INIT("a\rb"), SLICE_INIT("a\0b"),
-        SLICE_INIT("\r\n\r\nGET"), SLICE_INIT("\r"),  SLICE_INIT("\n"),
+        SLICE_INIT("a\r\nX: y"),   SLICE_INIT("a\nb"), SLICE_INIT("a\rb"), SLICE_INIT("a\0b"),
+        SLICE_INIT("\r\n\r\nGET"), SLICE_INIT("\r"),   SLICE_INIT("\n"),
     };
 
     UNUSED(state);

@@ -151,10 +151,17 @@ static void a_full_keyspace_refuses_what_would_grow_it(void **state)
 /* Everything that is added is given back: accounts end where they began. */
 static void accounts_balance(void **state)
 {
-    static const char *const commands[] = {
-        "SET k 0123456789012345678901234567890123456789", "SET k v", "INCRBY n 5", "HSET h a 1 b 2",
-        "HSET h a longer-than-before", "HDEL h b", "ZADD z 1 a 2 b 3 c", "ZADD z 9 a",
-        "ZREMRANGEBYSCORE z 2 3", "SET z now-a-string", "SET h now-a-string PX 50"};
+    static const char *const commands[] = {"SET k 0123456789012345678901234567890123456789",
+                                           "SET k v",
+                                           "INCRBY n 5",
+                                           "HSET h a 1 b 2",
+                                           "HSET h a longer-than-before",
+                                           "HDEL h b",
+                                           "ZADD z 1 a 2 b 3 c",
+                                           "ZADD z 9 a",
+                                           "ZREMRANGEBYSCORE z 2 3",
+                                           "SET z now-a-string",
+                                           "SET h now-a-string PX 50"};
     size_t empty_bytes, i;
 
     UNUSED(state);
@@ -186,8 +193,7 @@ static void the_ordered_set_is_in_order(void **state)
     memset(is_member, 0, sizeof is_member);
     for (int n = 0; n < 20000; n++) {
         unsigned which = (unsigned)rand_r(&seed) % COUNT;
-        struct slice member =
-            slice_from(name, (size_t)snprintf(name, sizeof name, "m%05u", which));
+        struct slice member = slice_from(name, (size_t)snprintf(name, sizeof name, "m%05u", which));
 
         /* The score follows from the member, so that the order is known. */
         if (is_member[which])

@@ -32,8 +32,8 @@ static void rate_is_exact(void **state)
         if (max_step_us > refill_us)
             max_step_us = refill_us;
         for (; n > 0; n--) {
-            wide expected = limit->burst + (wide)(world.now_us - start_us) * limit->count /
-                                               limit->period_us;
+            wide expected =
+                limit->burst + (wide)(world.now_us - start_us) * limit->count / limit->period_us;
 
             total += ask(1000000000, *limit);
             if (total != expected)
@@ -219,8 +219,7 @@ static void calendar_windows_follow_the_calendar(void **state)
 
 static void a_calendar_window_holds_its_count(void **state)
 {
-    struct limit limit = {
-        "f", .cost = 2, .count = 5, .period_us = 60 * SECOND_US, .align = "c"};
+    struct limit limit = {"f", .cost = 2, .count = 5, .period_us = 60 * SECOND_US, .align = "c"};
     uint64_t end_us = START_US / (60 * SECOND_US) * 60 * SECOND_US + 60 * SECOND_US;
 
     UNUSED(state);
@@ -237,8 +236,7 @@ static void a_calendar_window_holds_its_count(void **state)
 
 static void a_first_hit_window_begins_with_it(void **state)
 {
-    struct limit limit = {
-        "f", .cost = 1, .count = 2, .period_us = 60 * SECOND_US, .align = "h"};
+    struct limit limit = {"f", .cost = 1, .count = 2, .period_us = 60 * SECOND_US, .align = "h"};
 
     UNUSED(state);
     assert_int_equal(ask(1, limit), 1);
@@ -348,8 +346,8 @@ static const char *states(void)
                  "return text");
 }
 
-/* A batch is granted as far as the strictest of the enforced limits goes; what is not granted leaves
- * no trace in any of them. */
+/* A batch is granted as far as the strictest of the enforced limits goes; what is not granted
+ * leaves no trace in any of them. */
 static void all_or_nothing(void **state)
 {
     UNUSED(state);
@@ -483,7 +481,8 @@ static void what_is_not_ours_is_left_alone(void **state)
     for (size_t i = 0; i < COUNT_OF(plants); i++)
         for (size_t a = 0; a < COUNT_OF(algorithms); a++) {
             struct limit limits[2] = {
-                {algorithms[a], .cost = 1, .count = 3, .period_us = SECOND_US, .burst = 3, .align = "c"},
+                {algorithms[a], .cost = 1, .count = 3, .period_us = SECOND_US, .burst = 3,
+                 .align = "c"},
                 {"t", .cost = 1, .count = 3, .period_us = SECOND_US, .burst = 3}};
             struct reply reply;
             char *before;
@@ -513,7 +512,7 @@ static void a_new_algorithm_starts_afresh(void **state)
     UNUSED(state);
     for (size_t from = 0; from < 4; from++)
         for (size_t to = 0; to < 4; to++) {
-            struct limit limit = {algorithms[from], .cost = 1, .count = 3,
+            struct limit limit = {algorithms[from],        .cost = 1,  .count = 3,
                                   .period_us = 7 * DAY_US, .burst = 3, .align = "h"};
 
             start_again();

@@ -1,4 +1,5 @@
-/* What the lock scripts promise (lua/README.md): tokens, fences, what an operator does, what it costs. */
+/* What the lock scripts promise (lua/README.md): tokens, fences, what an operator does, what it
+ * costs. */
 #include "locks_world.h"
 
 /*
@@ -201,7 +202,8 @@ static void every_key_goes_by_itself(void **state)
 /* Runs a script with redis.call counted. */
 static int call_count;
 
-static void run_counted(enum script_id script, const struct embedded_call *call, struct reply *reply)
+static void run_counted(enum script_id script, const struct embedded_call *call,
+                        struct reply *reply)
 {
     static const char counted[] =
         "local calls = 0\n"

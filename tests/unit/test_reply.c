@@ -125,7 +125,8 @@ static size_t bytes_until_broken(const char *head, char filler, size_t limit)
 
 static void endless_replies_are_cut(void **state)
 {
-    static const char *const heads[] = {"$9223372036854775807\r\n", "$99999999\r\n", "+", "-", "*", ":"};
+    static const char *const heads[] = {
+        "$9223372036854775807\r\n", "$99999999\r\n", "+", "-", "*", ":"};
 
     UNUSED(state);
     for (size_t i = 0; i < COUNT_OF(heads); i++)

@@ -54,10 +54,12 @@ static void test_literals(void **state)
         const char *host;
         int family; /* 0: not a literal */
     } cases[] = {
-        {"127.0.0.1", AF_INET},  {"::1", AF_INET6},     {"[::1]", AF_INET6},
-        {"fe80::1%lo", AF_INET6}, {"unix:/tmp/x", AF_UNIX}, {"unix:", 0},
-        {"localhost", 0},        {"127.0.0.256", 0},    {"[127.0.0.1]", 0},
-        {"", 0},                 {"::1%no-such-if", 0}, {"1.2.3", 0},
+        {"127.0.0.1", AF_INET},   {"::1", AF_INET6},
+        {"[::1]", AF_INET6},      {"fe80::1%lo", AF_INET6},
+        {"unix:/tmp/x", AF_UNIX}, {"unix:", 0},
+        {"localhost", 0},         {"127.0.0.256", 0},
+        {"[127.0.0.1]", 0},       {"", 0},
+        {"::1%no-such-if", 0},    {"1.2.3", 0},
     };
 
     UNUSED(state);

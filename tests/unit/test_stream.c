@@ -191,8 +191,8 @@ static void test_close_inside_each_callback(void **state)
         RUN_UNTIL(&w, w.client.connect_calls == 1 && w.accept_count == 1);
         if (which == 2)
             stream_shutdown(w.client.stream);
-        RUN_UNTIL(&w, (which == 0 || which == 3) ? w.client.stream == NULL
-                                                 : w.server.stream == NULL);
+        RUN_UNTIL(&w,
+                  (which == 0 || which == 3) ? w.client.stream == NULL : w.server.stream == NULL);
         for (int i = 0; i < 5; i++)
             loop_turn(w.loop);
         assert_true(which != 1 || w.server.read_calls == 1);

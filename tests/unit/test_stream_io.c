@@ -56,8 +56,7 @@ static void test_connect_timeout(void **state)
         (void)connect(fill[i], &address.any, sizeof(address.in4));
     }
     started_at_ms = loop_now_ms(w.loop);
-    w.client.stream =
-        stream_connect(w.loop, &address.any, 150, NULL, NULL, &events, &w.client);
+    w.client.stream = stream_connect(w.loop, &address.any, 150, NULL, NULL, &events, &w.client);
     RUN_UNTIL(&w, w.client.connect_calls == 1);
     assert_int_equal(w.client.connect_error, UV_ETIMEDOUT);
     assert_true(loop_now_ms(w.loop) - started_at_ms >= 150);
@@ -87,8 +86,7 @@ static int connect_to_bare(struct world *w)
     assert_int_equal(bind(listening, &address.any, sizeof(address.in4)), 0);
     assert_int_equal(listen(listening, 1), 0);
     assert_int_equal(getsockname(listening, &address.any, &size), 0);
-    w->client.stream =
-        stream_connect(w->loop, &address.any, 5000, NULL, NULL, &events, &w->client);
+    w->client.stream = stream_connect(w->loop, &address.any, 5000, NULL, NULL, &events, &w->client);
     RUN_UNTIL(w, w->client.connect_calls == 1);
     assert_int_equal(w->client.connect_error, 0);
     fd = accept_bare(listening);

@@ -232,8 +232,8 @@ static void close_world(struct world *w)
 /* Takes the context over. */
 static void connect_client(struct world *w, struct tls_context *client, const char *name)
 {
-    w->client.stream = stream_connect(w->loop, &w->address.any, 5000, client, name, &events,
-                                      &w->client);
+    w->client.stream =
+        stream_connect(w->loop, &w->address.any, 5000, client, name, &events, &w->client);
     tls_context_unref(&client);
 }
 
@@ -381,8 +381,7 @@ static void test_whom_a_client_trusts(void **state)
         if ((w.client.connect_error == 0) != (cases[i].error_part == NULL))
             fail_msg("case %zu: %d %s", i, w.client.connect_error, w.client.error_text);
         if (cases[i].error_part != NULL) {
-            assert_true(w.client.connect_error == UV_EPROTO ||
-                        w.client.connect_error == UV_EINVAL);
+            assert_true(w.client.connect_error == UV_EPROTO || w.client.connect_error == UV_EINVAL);
             if (strstr(w.client.error_text, cases[i].error_part) == NULL)
                 fail_msg("case %zu: %s", i, w.client.error_text);
             stream_close(&w.client.stream, 0);
@@ -415,8 +414,8 @@ static void test_client_certificates(void **state)
         open_world(&w, open_server("server", path("ca.pem"), NULL), 5000);
         connect_client(&w, open_context(&options), "good.test");
         /* With TLS 1.3 a client is done before the server has judged it. */
-        RUN_UNTIL(&w, w.accept_count == 1 || w.client.end_calls == 1 ||
-                          w.client.connect_error != 0);
+        RUN_UNTIL(&w,
+                  w.accept_count == 1 || w.client.end_calls == 1 || w.client.connect_error != 0);
         assert_int_equal(w.accept_count, cases[i].is_welcome);
         close_world(&w);
     }

@@ -88,11 +88,12 @@ static void begin(struct client *c, struct fixture *f, const char *method)
     *c = (struct client){.status = 0};
     arena_init(&c->arena, loop_arena_pool(f->loop));
     c->host = (struct http_field){SLICE("Host"), SLICE("a"), HTTP_FIELD_HOST, false};
-    c->request = (struct http_request){.method = slice_of(method),
-                                       .path = SLICE("/x"),
-                                       .fields = {.items = &c->host, .count = 1},
-                                       .minor = 1,
-                                       .is_idempotent = http_method_is_idempotent(slice_of(method))};
+    c->request =
+        (struct http_request){.method = slice_of(method),
+                              .path = SLICE("/x"),
+                              .fields = {.items = &c->host, .count = 1},
+                              .minor = 1,
+                              .is_idempotent = http_method_is_idempotent(slice_of(method))};
     c->exchange = upstream_group_begin(f->group, &c->request, &c->arena, &events, c);
 }
 

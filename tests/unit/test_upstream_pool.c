@@ -424,7 +424,7 @@ static void a_closing_pool_lets_exchanges_finish(void **state)
 
     get(&a, f);
     WAIT(f, a.connected_count == 1);
-    get(&b, f); /* still connecting */
+    get(&b, f);              /* still connecting */
     open_pool(f, &settings); /* closes the old one */
     serve(f, 0, OK);
     WAIT(f, a.end_count == 1);

@@ -212,8 +212,9 @@ static int teardown(void **state)
             metrics_read(f->metrics, metrics_series2(f->metrics, METRIC_UPSTREAM_CONNECTIONS,
                                                      "default", states[i])),
             0);
-    assert_int_equal(metrics_read(f->metrics, metrics_series1(f->metrics, METRIC_UPSTREAM_WAITING,
-                                                              "default")), 0);
+    assert_int_equal(
+        metrics_read(f->metrics, metrics_series1(f->metrics, METRIC_UPSTREAM_WAITING, "default")),
+        0);
     for (size_t i = 0; i < f->peer_count; i++)
         raw_peer_close(&f->peers[i]);
     if (f->listen_fd >= 0)
