@@ -119,6 +119,10 @@ static int take_request(struct explained *e, const struct explain_request *reque
     e->facts.host = host_of(e, find_header(e, SLICE("host")));
     if (!take_target(e, slice_trim(slice_skip(line, space))))
         return complain("the path is malformed; it would be answered 400", request->request_line);
+    if (e->policy->settings.escaped_slashes == POLICY_SLASHES_REFUSE &&
+        router_has_escaped_slash(e->facts.path))
+        return complain("the path has an escaped slash; escaped_slashes: refuse answers 400",
+                        request->request_line);
     if (!take_client(e, request->client != NULL ? request->client : "127.0.0.1"))
         return complain("not an IP address", request->client);
     return CLI_OK;

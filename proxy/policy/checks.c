@@ -364,6 +364,17 @@ static void check_trusted(struct schema *schema, const struct policy_settings *s
     }
 }
 
+static void check_escaped_slashes(struct schema *schema, const struct policy *policy)
+{
+    if (policy->settings.escaped_slashes == POLICY_SLASHES_KEEP)
+        return;
+    for (size_t i = 0; i < policy->route_count; i++)
+        if (policy->routes[i]->path.len > 0 && router_has_escaped_slash(policy->routes[i]->path))
+            schema_problem(schema, POLICY_WARNING, "escaped_slashes",
+                           "the route \"%s\" can never be reached: its path has an escaped slash",
+                           policy->routes[i]->name);
+}
+
 static void check_some_upstream(struct schema *schema)
 {
     const struct yaml_node *list = schema_value(schema, "upstreams");
@@ -398,6 +409,7 @@ void checks_policy(struct schema *schema, void *record)
     /* Paths that were refused may not be given to the router. */
     if (!schema_is_sound(schema, "routes"))
         return;
+    check_escaped_slashes(schema, policy);
     for (size_t i = 1; i < policy->route_count; i++)
         check_reachable(schema, policy, i);
 }

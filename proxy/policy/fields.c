@@ -1,6 +1,7 @@
 #include "policy/fields.h"
 
 #include "policy/checks.h"
+#include "policy/edge_fields.h"
 #include "policy/lock_fields.h"
 #include "policy/policy.h"
 #include "policy/types.h"
@@ -509,6 +510,13 @@ static const struct schema_field policy_fields[] = {
      .choice_help = no_route_help,
      .default_text = "forward",
      .help = "what to do with a request that no route matches"},
+    {.name = "escaped_slashes",
+     .type = &schema_enum,
+     SCHEMA_FIELD(policy, settings.escaped_slashes),
+     .choices = edge_fields_slash_choices,
+     .choice_help = edge_fields_slash_help,
+     .default_text = "keep",
+     .help = "what to do with `%2F` and `%5C` (a backslash) in a path"},
     DURATION("drain_timeout", drain_timeout_ms, "30s", 0,
              "after SIGTERM, how long running requests may take to end"),
     COUNT("max_connections", max_connections, "4096", 1, 1000000,

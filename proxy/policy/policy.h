@@ -37,6 +37,7 @@ enum policy_store_failure { POLICY_FAIL_ALLOW, POLICY_FAIL_DENY, POLICY_FAIL_LOC
 enum policy_headers { POLICY_HEADERS_DRAFT, POLICY_HEADERS_LEGACY, POLICY_HEADERS_OFF };
 enum policy_access_log { POLICY_LOG_OFF, POLICY_LOG_ERRORS, POLICY_LOG_ALL };
 enum policy_no_route { POLICY_NO_ROUTE_FORWARD, POLICY_NO_ROUTE_REFUSE };
+enum policy_escaped_slashes { POLICY_SLASHES_KEEP, POLICY_SLASHES_REFUSE };
 /* Fixed windows start at the first hit, or where the calendar says. */
 enum policy_align { POLICY_ALIGN_CALENDAR, POLICY_ALIGN_FIRST_HIT };
 enum policy_period { POLICY_PERIOD_US, POLICY_PERIOD_MONTH, POLICY_PERIOD_YEAR };
@@ -251,6 +252,7 @@ struct policy_settings {
     enum log_level log_level;
     enum policy_headers ratelimit_headers;
     enum policy_no_route on_no_route;
+    enum policy_escaped_slashes escaped_slashes;
     /* lock_context: */
     const char *lock_context_secret; /* NULL: no Lock-Context is made or believed */
     uint64_t lock_context_max_depth;

@@ -35,6 +35,10 @@
  * already. */
 MUST_USE bool router_normalise_path(struct arena *arena, struct slice path, struct slice *ret_path);
 
+/* Whether a path in normal form has %2F or %5C: what separates segments for a service that decodes
+ * before it routes. */
+bool router_has_escaped_slash(struct slice normal_path);
+
 /* Check a route's path template and list its parameters in order (ret_names: room for
  * FACTS_MAX_PATH_PARAMS; slices of template_text).  NULL, or what is wrong (in arena or static)
  * with *ret_error_offset into template_text. */

@@ -165,6 +165,13 @@ bool router_normalise_path(struct arena *arena, struct slice path, struct slice 
     return true;
 }
 
+bool router_has_escaped_slash(struct slice path)
+{
+    /* Every % begins an escape of two digits, so that none of them begins within another. */
+    return memmem(path.at, path.len, "%2F", 3) != NULL ||
+           memmem(path.at, path.len, "%5C", 3) != NULL;
+}
+
 struct parser {
     struct arena *arena;
     struct slice text;

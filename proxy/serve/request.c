@@ -81,6 +81,12 @@ static enum step_next step_match(struct request *r)
                     "the path cannot be understood in only one way");
         return STEP_NEXT;
     }
+    if (r->policy->settings.escaped_slashes == POLICY_SLASHES_REFUSE &&
+        router_has_escaped_slash(facts->path)) {
+        refuse_with(r, 400, "escaped-slash", VERDICT_EXECUTED_NO,
+                    "the path has an escaped slash or backslash, which services read differently");
+        return STEP_NEXT;
+    }
     r->route = router_match(r->policy->router, facts);
     r->at = AT_guard;
     if (r->route == NULL) {

@@ -47,6 +47,20 @@ def test_malformed_paths_are_refused(start, origin, target):
     assert not origin.seen()
 
 
+def test_escaped_slashes(start, origin):
+    routes = [limited("/admin/users", BUCKET)]
+    closed = start(policy(origin.url, routes, escaped_slashes="refuse"))
+    for target in ("/admin%2Fusers", "/admin%2fusers?a=b", "/x%5Cy", "http://a/admin%2Fusers"):
+        answer = get(closed, target)
+        assert (answer.status, answer.json()["reason"], answer.json()["executed"]) == (400, "escaped-slash", "no")
+    assert not origin.seen()
+    # What stands in a query, or is escaped twice, is no slash in the path.
+    for target in ("/x?next=%2Fadmin", "/admin%252Fusers"):
+        assert get(closed, target).status == 200
+    assert closed.metric("refusals_total", reason="escaped-slash") == 4
+    assert get(start(policy(origin.url, routes)), "/admin%2Fusers").status == 200
+
+
 def test_first_match_in_file_order_wins(start, origin):
     routes = [limited("/stock/special", {**BUCKET, "name": "special"}, name="special"),
               limited("/stock/{sku}", {**BUCKET, "burst": 2, "rate": "2/day"}, name="any"),

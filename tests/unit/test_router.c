@@ -106,6 +106,31 @@ static void a_normal_path_is_not_copied(void **state)
     assert_null(arena.blocks);
 }
 
+static void escaped_slashes_are_found(void **state)
+{
+    static const struct {
+        const char *path;
+        bool has_one;
+    } cases[] = {
+        {"/a/b", false},       {"/a%2Fb", true},     {"/a%2fb", true},    {"/%2F", true},
+        {"/a%5Cb", true},      {"/a%5cb", true},     {"/a%252Fb", false}, {"/a%25/2F", false},
+        {"/a%C3%2F", true},    {"/a/..%2F..", true}, {"*", false},        {"/%2f/../a", false},
+        {"/2F/5C/%25", false},
+    };
+
+    UNUSED(state);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct slice normal;
+        struct arena arena;
+
+        arena_init(&arena, NULL);
+        assert_true(router_normalise_path(&arena, slice_of(cases[i].path), &normal));
+        if (router_has_escaped_slash(normal) != cases[i].has_one)
+            fail_msg("\"%s\"", cases[i].path);
+        arena_clear(&arena);
+    }
+}
+
 static unsigned next_random(unsigned *seed, size_t below)
 {
     return (unsigned)rand_r(seed) % (unsigned)below;
@@ -602,6 +627,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(paths_have_one_spelling),
         cmocka_unit_test(a_normal_path_is_not_copied),
+        cmocka_unit_test(escaped_slashes_are_found),
         cmocka_unit_test(random_paths_agree_with_the_oracle),
         cmocka_unit_test(good_templates_name_their_parameters),
         cmocka_unit_test(bad_templates_are_explained),

@@ -1,0 +1,11 @@
+/* What Lockkeeper takes from the hop before it and tells the service: PROXY headers, forwarding
+ * fields, traces, escaped slashes; and what of it the access log keeps. */
+#ifndef POLICY_EDGE_FIELDS_H
+#define POLICY_EDGE_FIELDS_H
+
+#include "policy/schema.h"
+
+/* Each list in the order of its enum. */
+extern const char *const edge_fields_slash_choices[], *const edge_fields_slash_help[];
+
+#endif
