@@ -189,7 +189,8 @@ def deploy_jobs(options):
     """Only what needs no containers; make test-deploy runs the rest."""
     report = os.path.join(options.scratch, "deploy.xml")
     command = [PYTHON, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider",
-               f"--junitxml={report}", "tests/deploy/test_files.py"]
+               f"--junitxml={report}", "tests/deploy/test_files.py",
+               "tests/deploy/test_documents.py"]
     return [Job("deploy files", command, pytest_reader(report),
                 {"LOCKKEEPER": f"{TOP}/{BUILDS['release'][0]}/lockkeeper"}, timeout_s=300)]
 
