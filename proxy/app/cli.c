@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "app/explain.h"
+#include "app/problems_json.h"
 #include "app/server.h"
 #include "app/version.h"
 #include "base/check.h"
@@ -40,17 +41,8 @@ static int run_run(int argc, char **argv)
 
 static void print_problems_json(const struct policy_problems *problems)
 {
-    json_t *list = json_array();
+    json_t *list = problems_json_list(problems);
 
-    for (size_t i = 0; i < problems->count; i++) {
-        const struct policy_problem *p = &problems->items[i];
-
-        json_array_append_new(list,
-                              json_pack("{s:s, s:s, s:i, s:i, s:s, s:s}", "severity",
-                                        p->severity == POLICY_ERROR ? "error" : "warning", "file",
-                                        p->file, "line", (int)p->line, "column", (int)p->column,
-                                        "where", p->where, "message", p->message));
-    }
     json_dumpf(list, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(list);

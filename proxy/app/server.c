@@ -1,6 +1,6 @@
-/* The main thread runs a loop of its own for signals, the read-only port and reloads; each worker
- * has its own thread.  SIGTERM and SIGINT drain and exit 0, a second one exits at once; SIGHUP
- * reloads. */
+/* The main thread runs a loop of its own for signals, the operators' ports and reloads; each
+ * worker has its own thread.  SIGTERM and SIGINT stop it in peace, exit 0, a second one exits at
+ * once; SIGHUP reloads. */
 #include "app/server.h"
 
 #include <errno.h>
@@ -11,8 +11,9 @@
 #include <unistd.h>
 
 #include "app/admin.h"
-#include "app/certificates.h"
 #include "app/cpus.h"
+#include "app/metrics_port.h"
+#include "app/reload.h"
 #include "app/version.h"
 #include "app/worker.h"
 #include "base/arena.h"
@@ -28,57 +29,52 @@
 #define SERVER_TAG 0x53525652u /* "SRVR" */
 #define ADDRESS_BYTES 300
 #define STUCK_AFTER_MS 10000
-#define CERTIFICATES_MS 10000
+
+/* In this order; a state is never left for an earlier one. */
+enum server_state {
+    SERVER_STARTING, /* not every worker takes requests yet */
+    SERVER_RUNNING,
+    SERVER_DRAINING, /* not ready, connections close after their answers; serving until it stops */
+    SERVER_STOPPING  /* accepts no more, and ends when what runs is over */
+};
+
+static const char *const state_names[] = {"starting", "running", "draining", "stopping"};
 
 struct server {
     uint32_t tag;
     struct loop *loop;
-    const char *const *paths;
-    size_t path_count;
-    struct policy *policy;
+    enum server_state state;
+    struct reload *reload;
     struct metrics *metrics;
     struct embedded *embedded;
     struct fence_table *fences;
-    struct certificates *certificates;
-    struct timer certificates_timer;
+    struct metrics_port *metrics_port;
     struct admin *admin;
     struct worker_shared shared;
     struct worker **workers;
     unsigned worker_count, open_count, accepting_count, stopped_count;
-    bool is_draining;
     char listen_address[ADDRESS_BYTES]; /* with the port that was bound */
 };
 
-/* The log of a process that nobody watches stays JSON, line by line. */
-static void log_problems(const struct policy_problems *problems)
+static void set_state(struct server *s, enum server_state state)
 {
-    for (size_t i = 0; i < problems->count; i++) {
-        const struct policy_problem *p = &problems->items[i];
-        const struct log_field fields[] = {
-            LOG_STR("file", p->file),       LOG_UINT("line", p->line),
-            LOG_UINT("column", p->column),  LOG_STR("where", p->where),
-            LOG_STR("message", p->message), {LOG_FIELD_END, NULL, {NULL}}};
-
-        if (p->severity == POLICY_ERROR)
-            log_write(LOG_ERROR, NULL, "error in a policy", fields);
-        else
-            log_write(LOG_WARN, NULL, "warning about a policy", fields);
-    }
+    CHECK(state > s->state);
+    s->state = state;
+    if (state >= SERVER_DRAINING)
+        metrics_set(metrics_shard(s->metrics, 0), metrics_series0(s->metrics, METRIC_DRAINING), 1);
 }
 
-static struct policy *load(const struct server *s)
+static const struct policy_settings *settings_of(const struct server *s)
 {
-    struct policy_problems problems;
-    struct policy *policy;
+    return &reload_policy(s->reload)->settings;
+}
 
-    policy_problems_init(&problems);
-    policy = policy_load(s->paths, s->path_count, &problems);
-    if (isatty(2) == 1)
-        policy_problems_print(&problems, stderr, getenv("NO_COLOR") == NULL);
-    else
-        log_problems(&problems);
-    policy_problems_clear(&problems);
-    return policy;
+static const char *state_name(void *owner)
+{
+    const struct server *s = owner;
+
+    CHECK_TAG(s, SERVER);
+    return state_names[s->state];
 }
 
 static const char *why_not_live(void *owner)
@@ -87,7 +83,7 @@ static const char *why_not_live(void *owner)
 
     CHECK_TAG(s, SERVER);
     for (unsigned i = 0; i < s->open_count; i++)
-        if (!s->is_draining && worker_heartbeat_age_ms(s->workers[i]) > STUCK_AFTER_MS)
+        if (s->state != SERVER_STOPPING && worker_heartbeat_age_ms(s->workers[i]) > STUCK_AFTER_MS)
             return "a worker is stuck";
     return NULL;
 }
@@ -97,19 +93,25 @@ static const char *why_not_ready(void *owner)
     const struct server *s = owner;
 
     CHECK_TAG(s, SERVER);
-    if (s->accepting_count < s->worker_count)
-        return "starting";
-    return s->is_draining ? "draining" : NULL;
+    return s->state == SERVER_RUNNING ? NULL : state_names[s->state];
+}
+
+static const char *hint_for(const char *key, int error)
+{
+    if (error == -EADDRINUSE && strcmp(key, "listen") != 0)
+        return "another process uses this port, perhaps another Lockkeeper of this pod or host: "
+               "give "
+               "each its own address, or `off`";
+    return error == -EADDRINUSE ? "another process uses this port"
+           : error == -EACCES   ? "ports below 1024 need CAP_NET_BIND_SERVICE"
+                                : NULL;
 }
 
 /* Say where it went wrong and what could be done. */
 static void complain_listen(const char *key, const char *address, int error)
 {
     log_error(NULL, "cannot listen", LOG_STR("key", key), LOG_STR("address", address),
-              LOG_STR("error", strerror(-error)),
-              LOG_STR("hint", error == -EADDRINUSE ? "another process uses this port"
-                              : error == -EACCES   ? "ports below 1024 need CAP_NET_BIND_SERVICE"
-                                                   : NULL));
+              LOG_STR("error", strerror(-error)), LOG_STR("hint", hint_for(key, error)));
 }
 
 static void on_probe_accept(void *owner, struct stream *stream)
@@ -133,12 +135,12 @@ static void make_definite(const char *address, uint16_t port, char *ret_address)
  * half of the requests. */
 static bool is_port_free(struct server *s)
 {
-    const struct listener_options options = {.address = s->policy->settings.listen, .fd = -1};
+    const struct listener_options options = {.address = settings_of(s)->listen, .fd = -1};
     struct listener *probe;
     int error = listener_open(s->loop, &options, on_probe_accept, s, &probe);
 
     if (error != 0) {
-        complain_listen("listen", s->policy->settings.listen, error);
+        complain_listen("listen", settings_of(s)->listen, error);
         return false;
     }
     listener_close(&probe);
@@ -149,50 +151,20 @@ static bool open_workers(struct server *s)
 {
     if (s->worker_count > 1 && !is_port_free(s))
         return false;
-    snprintf(s->listen_address, sizeof(s->listen_address), "%s", s->policy->settings.listen);
+    snprintf(s->listen_address, sizeof(s->listen_address), "%s", settings_of(s)->listen);
     s->workers = mem_calloc(s->worker_count, sizeof(*s->workers));
     for (; s->open_count < s->worker_count; s->open_count++) {
-        int error = worker_open(&s->shared, s->open_count + 1, s->policy, s->certificates,
-                                s->listen_address, &s->workers[s->open_count]);
+        int error = worker_open(&s->shared, s->open_count + 1, reload_policy(s->reload),
+                                reload_certificates(s->reload), s->listen_address,
+                                &s->workers[s->open_count]);
 
         if (error != 0) {
             complain_listen("listen", s->listen_address, error);
             return false;
         }
-        make_definite(s->policy->settings.listen, worker_port(s->workers[0]), s->listen_address);
+        make_definite(settings_of(s)->listen, worker_port(s->workers[0]), s->listen_address);
     }
     return true;
-}
-
-static bool open_admin(struct server *s)
-{
-    const struct admin_source source = {.metrics = s->metrics,
-                                        .embedded = s->embedded,
-                                        .why_not_live = why_not_live,
-                                        .why_not_ready = why_not_ready,
-                                        .owner = s};
-    int error;
-
-    if (strcmp(s->policy->settings.metrics, "off") == 0)
-        return true;
-    error = admin_open(s->loop, s->policy->settings.metrics, &source, &s->admin);
-    if (error != 0)
-        complain_listen("metrics", s->policy->settings.metrics, error);
-    return error == 0;
-}
-
-static void record_load(struct server *s, bool is_first, bool is_good)
-{
-    struct metrics_shard *shard = metrics_shard(s->metrics, 0);
-
-    if (!is_first)
-        metrics_add(
-            shard,
-            metrics_series1(s->metrics, METRIC_CONFIG_RELOADS, is_good ? "success" : "failure"), 1);
-    metrics_set(shard, metrics_series0(s->metrics, METRIC_CONFIG_LAST_RELOAD_OK), is_good);
-    if (is_good)
-        metrics_set(shard, metrics_series0(s->metrics, METRIC_CONFIG_LAST_RELOAD_TIME),
-                    (int64_t)(loop_wall_clock_us() / 1000000));
 }
 
 static void record_build(struct server *s)
@@ -204,91 +176,42 @@ static void record_build(struct server *s)
                 metrics_series(s->metrics, METRIC_BUILD_INFO, versions), 1);
 }
 
-static bool text_differs(const char *a, const char *b)
+/* Workers get what is in force from now on. */
+static void on_change(void *owner, struct policy *policy, struct certificates *certificates)
 {
-    return strcmp(a, b) != 0;
-}
-
-/* What only a start can change; the first such key that differs, or NULL. */
-static const char *needs_restart(const struct policy_settings *a, const struct policy_settings *b)
-{
-    return text_differs(a->listen, b->listen)                       ? "listen"
-           : text_differs(a->metrics, b->metrics)                   ? "metrics"
-           : a->workers != b->workers                               ? "workers"
-           : text_differs(a->store, b->store)                       ? "store"
-           : text_differs(a->store_key_prefix, b->store_key_prefix) ? "store_options.key_prefix"
-           : (a->tls_certificate == NULL) != (b->tls_certificate == NULL)           ? "tls"
-           : (a->access_log == POLICY_LOG_OFF) != (b->access_log == POLICY_LOG_OFF) ? "access_log"
-                                                                                    : NULL;
-}
-
-/* Workers get what the server has from now on. */
-static void publish(struct server *s, struct policy *policy, struct certificates *certificates)
-{
-    for (unsigned i = 0; i < s->worker_count; i++)
-        worker_set_policy(s->workers[i], policy, certificates);
-    policy_unref(&s->policy);
-    certificates_unref(&s->certificates);
-    s->policy = policy;
-    s->certificates = certificates;
-}
-
-static void complain_reload(const char *why, const char *key)
-{
-    log_error(NULL, "reload failed: the policies in force stay", LOG_STR("why", why),
-              LOG_STR("key", key));
-}
-
-static void reload(struct server *s)
-{
-    struct policy *policy = load(s);
-    struct certificates *certificates = NULL;
-    const char *key =
-        policy != NULL ? needs_restart(&s->policy->settings, &policy->settings) : NULL;
-
-    if (policy != NULL && key == NULL)
-        certificates = certificates_open(policy);
-    record_load(s, false, certificates != NULL);
-    if (certificates == NULL) {
-        complain_reload(
-            key != NULL ? "this key can only change with a restart" : "see the errors above", key);
-        if (policy != NULL)
-            policy_unref(&policy);
-        return;
-    }
-    policy_bind_metrics(policy, s->metrics);
-    log_set_level(policy->settings.log_level);
-    publish(s, policy, certificates);
-    log_info(NULL, "policies reloaded", LOG_STR("hash", policy->hash_hex),
-             LOG_UINT("routes", policy->route_count));
-}
-
-/* Renewed files of the same policies.  One that cannot be used (yet: the key may come after the
- * certificate) leaves what is in use. */
-static void on_certificates_timer(struct timer *timer)
-{
-    struct server *s = CONTAINER_OF(timer, struct server, certificates_timer);
-    struct certificates *certificates;
+    struct server *s = owner;
 
     CHECK_TAG(s, SERVER);
-    timer_start(s->loop, timer, CERTIFICATES_MS, on_certificates_timer);
-    if (s->is_draining || !certificates_have_changed(s->certificates))
-        return;
-    certificates = certificates_open(s->policy);
-    if (certificates == NULL)
-        return;
-    publish(s, policy_ref(s->policy), certificates);
-    log_info(NULL, "certificates reloaded", LOG_STR("hash", s->policy->hash_hex));
+    for (unsigned i = 0; i < s->worker_count; i++)
+        worker_set_policy(s->workers[i], policy, certificates);
 }
 
 static void on_reload_signal(void *owner, int signum)
 {
     struct server *s = owner;
+    struct policy_problems problems;
+    struct reload_result result;
 
     UNUSED(signum);
     CHECK_TAG(s, SERVER);
-    if (!s->is_draining)
-        reload(s);
+    if (s->state == SERVER_STOPPING)
+        return;
+    policy_problems_init(&problems);
+    reload_now(s->reload, &problems, &result);
+    policy_problems_clear(&problems);
+}
+
+static void drain(void *owner)
+{
+    struct server *s = owner;
+
+    CHECK_TAG(s, SERVER);
+    if (s->state >= SERVER_DRAINING)
+        return;
+    set_state(s, SERVER_DRAINING);
+    log_info(NULL, "draining: not ready any more, and serving until it is told to stop");
+    for (unsigned i = 0; i < s->worker_count; i++)
+        worker_drain(s->workers[i]);
 }
 
 static void on_stop_signal(void *owner, int signum)
@@ -296,29 +219,76 @@ static void on_stop_signal(void *owner, int signum)
     struct server *s = owner;
 
     CHECK_TAG(s, SERVER);
-    if (s->is_draining) {
+    if (s->state == SERVER_STOPPING) {
         log_warn(NULL, "second signal: leaving at once", LOG_INT("signal", signum));
         _exit(128 + signum);
     }
-    s->is_draining = true;
-    metrics_set(metrics_shard(s->metrics, 0), metrics_series0(s->metrics, METRIC_DRAINING), 1);
-    log_info(NULL, "draining", LOG_INT("signal", signum),
-             LOG_UINT("drain_timeout_ms", s->policy->settings.drain_timeout_ms));
+    set_state(s, SERVER_STOPPING);
+    log_info(NULL, "stopping", LOG_INT("signal", signum),
+             LOG_UINT("drain_timeout_ms", settings_of(s)->drain_timeout_ms));
+    reload_publish_to(s->reload, NULL, NULL);
     for (unsigned i = 0; i < s->worker_count; i++)
-        worker_drain(s->workers[i]);
+        worker_stop(s->workers[i]);
+}
+
+static bool open_metrics_port(struct server *s)
+{
+    const struct metrics_port_source source = {.metrics = s->metrics,
+                                               .embedded = s->embedded,
+                                               .why_not_live = why_not_live,
+                                               .why_not_ready = why_not_ready,
+                                               .owner = s};
+    const char *address = settings_of(s)->metrics;
+    int error;
+
+    if (strcmp(address, "off") == 0)
+        return true;
+    error = metrics_port_open(s->loop, address, &source, &s->metrics_port);
+    if (error != 0)
+        complain_listen("metrics", address, error);
+    return error == 0;
+}
+
+static bool open_admin(struct server *s)
+{
+    const struct admin_source source = {.metrics = s->metrics,
+                                        .embedded = s->embedded,
+                                        .reload = s->reload,
+                                        .workers = s->workers,
+                                        .worker_count = s->worker_count,
+                                        .state = state_name,
+                                        .drain = drain,
+                                        .owner = s};
+    const char *address = settings_of(s)->admin;
+    int error;
+
+    if (strcmp(address, "off") == 0)
+        return true;
+    error = admin_open(s->loop, address, &source, &s->admin);
+    if (error != 0)
+        complain_listen("admin", address, error);
+    return error == 0;
 }
 
 static void announce(struct server *s)
 {
-    char metrics_address[ADDRESS_BYTES] = "off";
-    struct log_field fields[] = {
-        LOG_STR("version", LOCKKEEPER_VERSION),     LOG_STR("listen", s->listen_address),
-        LOG_STR("metrics", metrics_address),        LOG_UINT("workers", s->worker_count),
-        LOG_UINT("routes", s->policy->route_count), LOG_UINT("limits", s->policy->limit_count),
-        LOG_STR("hash", s->policy->hash_hex),       {LOG_FIELD_END, NULL, {NULL}}};
+    const struct policy *policy = reload_policy(s->reload);
+    char metrics_address[ADDRESS_BYTES] = "off", admin_address[ADDRESS_BYTES] = "off";
+    struct log_field fields[] = {LOG_STR("version", LOCKKEEPER_VERSION),
+                                 LOG_STR("listen", s->listen_address),
+                                 LOG_STR("metrics", metrics_address),
+                                 LOG_STR("admin", admin_address),
+                                 LOG_UINT("workers", s->worker_count),
+                                 LOG_UINT("routes", policy->route_count),
+                                 LOG_UINT("limits", policy->limit_count),
+                                 LOG_STR("hash", policy->hash_hex),
+                                 {LOG_FIELD_END, NULL, {NULL}}};
 
+    if (s->metrics_port != NULL)
+        make_definite(policy->settings.metrics, metrics_port_number(s->metrics_port),
+                      metrics_address);
     if (s->admin != NULL)
-        make_definite(s->policy->settings.metrics, admin_port(s->admin), metrics_address);
+        make_definite(policy->settings.admin, admin_port(s->admin), admin_address);
     log_write(LOG_INFO, NULL, "ready", fields);
 }
 
@@ -328,8 +298,11 @@ static void on_worker_accepting(void *owner)
     struct server *s = owner;
 
     CHECK_TAG(s, SERVER);
-    if (++s->accepting_count == s->worker_count)
-        announce(s);
+    if (++s->accepting_count < s->worker_count)
+        return;
+    if (s->state == SERVER_STARTING)
+        set_state(s, SERVER_RUNNING);
+    announce(s);
 }
 
 static void on_worker_stopped(void *owner)
@@ -349,20 +322,18 @@ static bool watch_signals(struct server *s)
            loop_on_signal(s->loop, SIGHUP, on_reload_signal, s) == 0;
 }
 
-static bool start(struct server *s)
+static bool start(struct server *s, const char *const *paths, size_t path_count)
 {
     CHECK(loop_open(&s->loop) == 0);
-    s->policy = load(s);
-    if (s->policy == NULL)
+    s->reload = reload_open(s->loop, paths, path_count);
+    if (s->reload == NULL)
         return false;
-    log_set_level(s->policy->settings.log_level);
-    s->worker_count =
-        s->policy->settings.workers > 0 ? s->policy->settings.workers : cpus_allowed();
+    s->worker_count = settings_of(s)->workers > 0 ? settings_of(s)->workers : cpus_allowed();
     s->metrics = metrics_open(s->worker_count);
-    policy_bind_metrics(s->policy, s->metrics);
-    record_load(s, true, true);
     record_build(s);
-    s->embedded = embedded_open(s->policy->settings.embedded_max_bytes);
+    if (!reload_start(s->reload, s->metrics))
+        return false;
+    s->embedded = embedded_open(settings_of(s)->embedded_max_bytes);
     s->fences = fence_table_open(FENCE_MAX_KEYS);
     s->shared = (struct worker_shared){.metrics = s->metrics,
                                        .embedded = s->embedded,
@@ -372,11 +343,10 @@ static bool start(struct server *s)
                                        .on_stopped = on_worker_stopped,
                                        .owner = s,
                                        .worker_count = s->worker_count};
-    s->certificates = certificates_open(s->policy);
-    if (s->certificates == NULL)
+    if (!watch_signals(s) || !open_workers(s) || !open_metrics_port(s) || !open_admin(s))
         return false;
-    timer_start(s->loop, &s->certificates_timer, CERTIFICATES_MS, on_certificates_timer);
-    return watch_signals(s) && open_workers(s) && open_admin(s);
+    reload_publish_to(s->reload, on_change, s);
+    return true;
 }
 
 static void stop(struct server *s)
@@ -384,31 +354,30 @@ static void stop(struct server *s)
     for (unsigned i = 0; i < s->open_count; i++)
         worker_close(&s->workers[i]);
     free(s->workers);
+    if (s->metrics_port != NULL)
+        metrics_port_close(&s->metrics_port);
     if (s->admin != NULL)
         admin_close(&s->admin);
+    if (s->reload != NULL)
+        reload_close(&s->reload);
     if (s->loop != NULL) {
         (void)!loop_on_signal(s->loop, SIGTERM, NULL, NULL);
         (void)!loop_on_signal(s->loop, SIGINT, NULL, NULL);
         (void)!loop_on_signal(s->loop, SIGHUP, NULL, NULL);
-        timer_stop(s->loop, &s->certificates_timer);
         loop_close(&s->loop);
     }
     if (s->fences != NULL)
         fence_table_unref(&s->fences);
     if (s->embedded != NULL)
         embedded_unref(&s->embedded);
-    if (s->certificates != NULL)
-        certificates_unref(&s->certificates);
-    if (s->policy != NULL)
-        policy_unref(&s->policy);
     if (s->metrics != NULL)
         metrics_close(&s->metrics);
 }
 
 int server_run(const char *const *paths, size_t path_count)
 {
-    struct server s = {.tag = SERVER_TAG, .paths = paths, .path_count = path_count};
-    bool is_started = start(&s);
+    struct server s = {.tag = SERVER_TAG};
+    bool is_started = start(&s, paths, path_count);
 
     if (is_started) {
         for (unsigned i = 0; i < s.worker_count; i++)

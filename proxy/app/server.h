@@ -1,4 +1,4 @@
-/* The running process: workers, the read-only port, signals; start and stop order. */
+/* The running process: workers, the operators' ports, signals; start and stop order. */
 #ifndef APP_SERVER_H
 #define APP_SERVER_H
 

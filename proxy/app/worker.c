@@ -41,7 +41,7 @@ struct worker {
     uint64_t start_until_ms;
     struct timer flush_timer, drain_timer, heartbeat_timer, start_timer;
     _Atomic uint64_t heartbeat_at_us;
-    struct loop_message drain_message, accepting_message, stopped_message;
+    struct loop_message drain_message, stop_message, accepting_message, stopped_message;
     uint32_t accepted_slot, refused_slot, dropped_slot, workers_slot;
 };
 
@@ -351,9 +351,9 @@ static void on_drain_timer(struct timer *timer)
     timer_start(w->loop, timer, DRAIN_POLL_MS, on_drain_timer);
 }
 
-static void on_drain_message(struct loop *loop, struct loop_message *message)
+static void on_stop_message(struct loop *loop, struct loop_message *message)
 {
-    struct worker *w = CONTAINER_OF(message, struct worker, drain_message);
+    struct worker *w = CONTAINER_OF(message, struct worker, stop_message);
 
     listener_close(&w->listener);
     http_server_drain(&w->server);
@@ -362,11 +362,32 @@ static void on_drain_message(struct loop *loop, struct loop_message *message)
     on_drain_timer(&w->drain_timer);
 }
 
+void worker_stop(struct worker *w)
+{
+    CHECK_TAG(w, WORKER);
+    w->stop_message.run = on_stop_message;
+    loop_post(w->loop, &w->stop_message);
+}
+
+static void on_drain_message(struct loop *loop, struct loop_message *message)
+{
+    struct worker *w = CONTAINER_OF(message, struct worker, drain_message);
+
+    UNUSED(loop);
+    http_server_drain(&w->server);
+}
+
 void worker_drain(struct worker *w)
 {
     CHECK_TAG(w, WORKER);
     w->drain_message.run = on_drain_message;
     loop_post(w->loop, &w->drain_message);
+}
+
+void worker_post(struct worker *w, struct loop_message *message)
+{
+    CHECK_TAG(w, WORKER);
+    loop_post(w->loop, message);
 }
 
 static void on_policy_drop(struct loop *loop, struct loop_message *message)

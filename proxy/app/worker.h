@@ -12,6 +12,7 @@ struct certificates;
 struct embedded;
 struct fence_table;
 struct loop;
+struct loop_message;
 struct worker;
 
 /* What the workers of a process share; outlives them. */
@@ -23,7 +24,7 @@ struct worker_shared {
     /* On the main loop, once per worker, when it takes requests: its store is connected, or could
      * not be within store_options.connect_timeout. */
     void (*on_accepting)(void *owner);
-    /* On the main loop, once per worker, when its last request is over after worker_drain. */
+    /* On the main loop, once per worker, when its last request is over after worker_stop. */
     void (*on_stopped)(void *owner);
     void *owner;
     unsigned worker_count;
@@ -38,8 +39,15 @@ MUST_USE int worker_open(struct worker_shared *shared, unsigned index, struct po
 uint16_t worker_port(const struct worker *worker);
 void worker_start(struct worker *worker);
 
-/* From the main thread: accept no more, finish what runs within drain_timeout, then stop. */
+/* From the main thread, once: connections close after their answers, idle ones at once; new ones
+ * are still taken. */
 void worker_drain(struct worker *worker);
+
+/* From the main thread, once: accept no more, finish what runs within drain_timeout, then stop. */
+void worker_stop(struct worker *worker);
+
+/* From the main thread: run a message on the worker's loop (loop_post). */
+void worker_post(struct worker *worker, struct loop_message *message);
 
 /* From the main thread: new requests use policy and certificates, made for it, from now on. */
 void worker_set_policy(struct worker *worker, struct policy *policy,

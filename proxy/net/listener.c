@@ -173,6 +173,10 @@ static int prepare_socket(int fd, const struct parsed_address *parsed,
         error = set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY, parsed->both_families ? 0 : 1);
     if (error == 0 && bind(fd, &parsed->address.any, parsed->len) != 0)
         error = -errno;
+    /* Nobody can connect before listen(). */
+    if (error == 0 && options->unix_mode != 0 && parsed->address.any.sa_family == AF_UNIX &&
+        chmod(parsed->address.local.sun_path, (mode_t)options->unix_mode) != 0)
+        error = -errno;
     if (error == 0 && listen(fd, options->backlog > 0 ? options->backlog : DEFAULT_BACKLOG) != 0)
         error = -errno;
     return error;

@@ -24,6 +24,7 @@ struct listener_options {
                             when opening fails), or -1; address is then only for messages */
     bool reuse_port;     /* SO_REUSEPORT: one listener per worker */
     int backlog;         /* 0: 4096 */
+    unsigned unix_mode;  /* of the file of a unix socket; 0: what the umask leaves of 0777 */
     struct tls_context *tls; /* NULL: plain */
     uint64_t handshake_timeout_ms;
 };

@@ -328,17 +328,25 @@ static void check_reachable(struct schema *schema, const struct policy *policy, 
     }
 }
 
+static void check_different(struct schema *schema, const char *first, const char *second,
+                            const char *first_address, const char *second_address)
+{
+    if (schema_is_sound(schema, first) && schema_is_sound(schema, second) &&
+        strcmp(first_address, second_address) == 0 && strcmp(first_address, "off") != 0 &&
+        !slice_ends_with(slice_of(first_address), SLICE(":0")))
+        schema_problem(schema, POLICY_ERROR, schema_is_given(schema, second) ? second : first,
+                       "%s and %s need different addresses", first, second);
+}
+
 static void check_addresses(struct schema *schema, const struct policy_settings *settings)
 {
     const struct policy_address *upstream = &settings->upstream;
     struct slice listen = slice_of(settings->listen);
     char port[8];
 
-    if (schema_is_sound(schema, "listen") && schema_is_sound(schema, "metrics") &&
-        slice_equal(listen, slice_of(settings->metrics)) && !slice_ends_with(listen, SLICE(":0")))
-        schema_problem(schema, POLICY_ERROR,
-                       schema_is_given(schema, "metrics") ? "metrics" : "listen",
-                       "listen and metrics need different addresses");
+    check_different(schema, "listen", "metrics", settings->listen, settings->metrics);
+    check_different(schema, "listen", "admin", settings->listen, settings->admin);
+    check_different(schema, "metrics", "admin", settings->metrics, settings->admin);
     if (!schema_is_sound(schema, "listen") || upstream->url == NULL)
         return;
     snprintf(port, sizeof(port), ":%u", upstream->port);

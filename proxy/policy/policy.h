@@ -74,7 +74,8 @@ struct policy_limit {
     X(ALLOWED, "allowed")                                                                          \
     X(LIMITED, "limited")                                                                          \
     X(SHADOW_LIMITED, "shadow_limited")                                                            \
-    X(SKIPPED, "skipped") X(MISSING_KEY, "missing_key") X(ERROR_ALLOWED, "error_allowed")          \
+    X(SKIPPED, "skipped")                                                                          \
+    X(MISSING_KEY, "missing_key") X(ERROR_ALLOWED, "error_allowed")                                \
         X(ERROR_DENIED, "error_denied") X(LOCAL_ALLOWED, "local_allowed")                          \
             X(LOCAL_LIMITED, "local_limited")
 #define POLICY_DECISION_ENUM(id, name) POLICY_DECISION_##id,
@@ -98,12 +99,12 @@ enum policy_fence_scope { POLICY_FENCE_LOCAL, POLICY_FENCE_SHARED };
 #define POLICY_LOCK_OUTCOMES(X)                                                                    \
     X(ACQUIRED, "acquired")                                                                        \
     X(WAITED, "waited")                                                                            \
-    X(REENTERED, "reentered") X(CONFLICT, "conflict") X(WAIT_TIMEOUT, "wait_timeout")              \
-        X(QUEUE_FULL, "queue_full") X(DEADLOCK_AVOIDED, "deadlock_avoided")                        \
-            X(CLIENT_GONE, "client_gone") X(DRAINED, "drained") X(LIMITED, "limited")              \
-                X(MISSING_KEY, "missing_key") X(SKIPPED, "skipped")                                \
-                    X(STORE_DENIED, "store_denied") X(BYPASSED, "bypassed")                        \
-                        X(SHADOW_CONFLICT, "shadow_conflict")
+    X(REENTERED, "reentered")                                                                      \
+    X(CONFLICT, "conflict") X(WAIT_TIMEOUT, "wait_timeout") X(QUEUE_FULL, "queue_full")            \
+        X(DEADLOCK_AVOIDED, "deadlock_avoided") X(CLIENT_GONE, "client_gone")                      \
+            X(DRAINED, "drained") X(LIMITED, "limited") X(MISSING_KEY, "missing_key")              \
+                X(SKIPPED, "skipped") X(STORE_DENIED, "store_denied") X(BYPASSED, "bypassed")      \
+                    X(SHADOW_CONFLICT, "shadow_conflict")
 #define POLICY_LOCK_OUTCOME_ENUM(id, name) POLICY_LOCK_##id,
 enum policy_lock_outcome {
     POLICY_LOCK_OUTCOMES(POLICY_LOCK_OUTCOME_ENUM) POLICY_LOCK_OUTCOME_COUNT
@@ -120,7 +121,8 @@ enum policy_lock_end { POLICY_LOCK_ENDS(POLICY_LOCK_END_ENUM) POLICY_LOCK_END_CO
 #define POLICY_FENCE_OUTCOMES(X)                                                                   \
     X(PASSED, "passed")                                                                            \
     X(UNFENCED, "unfenced")                                                                        \
-    X(STALE, "stale") X(MISSING, "missing") X(INVALID, "invalid") X(MISSING_KEY, "missing_key")    \
+    X(STALE, "stale")                                                                              \
+    X(MISSING, "missing") X(INVALID, "invalid") X(MISSING_KEY, "missing_key")                      \
         X(STORE_DENIED, "store_denied") X(BYPASSED, "bypassed")
 #define POLICY_FENCE_OUTCOME_ENUM(id, name) POLICY_FENCE_##id,
 enum policy_fence_outcome {
@@ -236,7 +238,7 @@ struct policy_upstream {
 
 /* Server-wide settings; each is one record of the field table with its default (policy.c). */
 struct policy_settings {
-    const char *listen, *metrics;                          /* metrics may be "off" */
+    const char *listen, *metrics, *admin;                  /* the last two may be "off" */
     const char *tls_certificate, *tls_key, *tls_client_ca; /* of the listener; NULL: plain */
     unsigned workers;                                      /* 0 = auto */
     struct policy_address upstream;                        /* url NULL: there are only named ones */

@@ -22,6 +22,19 @@ static bool read_listen(struct schema *schema, const struct schema_field *field,
     return scalar_read_listen(text, fault) && store_text(text, ret);
 }
 
+/* Whoever reaches it may change the process: nobody but programs of this machine. */
+static bool read_admin(struct schema *schema, const struct schema_field *field, struct slice text,
+                       void *ret, struct scalar_fault *fault)
+{
+    if (!read_listen(schema, field, text, ret, fault))
+        return false;
+    return slice_equal(text, slice_of(field->word)) || slice_starts_with(text, SLICE("unix:")) ||
+           slice_starts_with(text, SLICE("127.")) || slice_starts_with(text, SLICE("[::1]:")) ||
+           scalar_fail(fault, "could be reached from other machines",
+                       "admin takes 127.0.0.1:PORT, [::1]:PORT or unix:/path; to reach it from "
+                       "elsewhere use kubectl exec, kubectl port-forward or ssh");
+}
+
 static bool is_unix_path(struct slice path)
 {
     return path.len > 1 && path.at[0] == '/' &&
@@ -440,6 +453,13 @@ const struct schema_type types_listen = {.name = "address",
                                          .kind = YAML_SCALAR,
                                          .read = read_listen,
                                          .json_pattern = "^.*:[0-9]+$|^unix:/.+$"};
+const struct schema_type types_admin = {.name = "address",
+                                        .phrase = "a loopback address",
+                                        .form = "like 127.0.0.1:9103",
+                                        .kind = YAML_SCALAR,
+                                        .read = read_admin,
+                                        .json_pattern =
+                                            "^(127\\.[0-9.]+|\\[::1\\]):[0-9]+$|^unix:/.+$"};
 const struct schema_type types_store = {.name = "store",
                                         .phrase = "a store",
                                         .form = "like embedded or redis://host:6379",

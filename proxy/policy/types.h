@@ -42,8 +42,9 @@ struct types_load {
     unsigned route_limit_count;
 };
 
-extern const struct schema_type types_listen, types_store, types_upstream, types_upstream_item,
-    types_rate, types_template, types_cost, types_utc_offset, types_path, types_host,
-    types_host_item, types_method_item, types_header_matches, types_cidr_item, types_jwt;
+extern const struct schema_type types_listen, types_admin, types_store, types_upstream,
+    types_upstream_item, types_rate, types_template, types_cost, types_utc_offset, types_path,
+    types_host, types_host_item, types_method_item, types_header_matches, types_cidr_item,
+    types_jwt;
 
 #endif

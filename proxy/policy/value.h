@@ -1,5 +1,5 @@
-/* Where the values of template variables hide in a request: query pairs, cookies, escapes.
- * Internal to policy/template. */
+/* Where values hide in a request: query pairs, cookies, escapes.  For the variables of templates,
+ * and for the process's own ports. */
 #ifndef POLICY_VALUE_H
 #define POLICY_VALUE_H
 

@@ -163,7 +163,7 @@ http {{
         """key: of its token_bucket, "" for one key for all; None: no limit.  wrapper: a command to run it
         under.  settings: more of the policy."""
         port = free_port()
-        policy = {"listen": f"127.0.0.1:{port}", "metrics": "off", "workers": 1, "access_log": "off",
+        policy = {"listen": f"127.0.0.1:{port}", "metrics": "off", "admin": "off", "workers": 1, "access_log": "off",
                   "upstream": f"http://127.0.0.1:{self.origin_port}",
                   "store": f"unix://{self.redis_socket}", **settings}
         if key is not None:

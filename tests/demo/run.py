@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 """`make run`: the demo service, Lockkeeper in front of it, and what to try.  Ctrl-C ends both.
 
-    tests/demo/run.py build/lockkeeper [--listen HOST:PORT] [--metrics HOST:PORT] [--policy PATH]
+    tests/demo/run.py build/lockkeeper [--listen HOST:PORT] [--metrics HOST:PORT] [--admin HOST:PORT]
+                                         [--policy PATH]
 
-DEMO_LISTEN and DEMO_METRICS say the same by environment.  Ports 8080 and 9102 are the default; when one
-is taken and none was asked for, a free one is chosen.
+DEMO_LISTEN, DEMO_METRICS and DEMO_ADMIN say the same by environment.  Ports 8080, 9102 and 9103 are the
+default; when one is taken and none was asked for, a free one is chosen.
 """
 
 import argparse
@@ -29,6 +30,7 @@ def read_options():
     parser.add_argument("lockkeeper")
     parser.add_argument("--listen", default=os.environ.get("DEMO_LISTEN"))
     parser.add_argument("--metrics", default=os.environ.get("DEMO_METRICS"))
+    parser.add_argument("--admin", default=os.environ.get("DEMO_ADMIN"))
     parser.add_argument("--policy", default=os.path.join(TOP, "policies", "demo.yaml"))
     return parser.parse_args()
 
@@ -66,9 +68,10 @@ def pass_on(pipe):
         sys.stderr.write(raw.decode("utf-8", "replace"))
 
 
-def start_lockkeeper(options, listen, metrics, upstream, watch_log=pass_on):
+def start_lockkeeper(options, listen, metrics, upstream, watch_log=pass_on, admin="off"):
     """watch_log is given the rest of its log."""
-    env = {**os.environ, "DEMO_UPSTREAM": upstream, "DEMO_LISTEN": listen, "DEMO_METRICS": metrics}
+    env = {**os.environ, "DEMO_UPSTREAM": upstream, "DEMO_LISTEN": listen, "DEMO_METRICS": metrics,
+           "DEMO_ADMIN": admin}
     child = start_child([options.lockkeeper, "run", options.policy], env=env, stderr=subprocess.PIPE)
     held_back = []
     for raw in child.stderr:
@@ -146,9 +149,10 @@ def main():
     try:
         listen = choose_address(options.listen, "127.0.0.1:8080", "Lockkeeper")
         metrics = choose_address(options.metrics, "127.0.0.1:9102", "its metrics page")
+        admin = choose_address(options.admin, "127.0.0.1:9103", "its admin port")
         service, upstream = start_service()
         running.append((service, "the demo service"))
-        proxy, address, metrics = start_lockkeeper(options, listen, metrics, upstream)
+        proxy, address, metrics = start_lockkeeper(options, listen, metrics, upstream, admin=admin)
         running.append((proxy, "Lockkeeper"))
         print(invitation(address, metrics), flush=True)
         watch([service, proxy], asked_to_stop)

@@ -18,6 +18,7 @@ SHELLS = re.compile(r"(^|/)(sh|bash|dash|ash|busybox|perl|python[\d.]*|apt|dpkg|
 POLICY = """
 listen: 127.0.0.1:{port}
 metrics: 127.0.0.1:{metrics}
+admin: off
 upstream: http://127.0.0.1:{service}
 routes:
   - name: all

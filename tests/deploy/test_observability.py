@@ -18,6 +18,7 @@ from harness import Lockkeeper, Process, free_port, request, wait_until
 POLICY = """
 listen: 127.0.0.1:0
 metrics: 127.0.0.1:0
+admin: off
 upstream: http://127.0.0.1:{service}
 store: redis://127.0.0.1:{redis}
 workers: 1

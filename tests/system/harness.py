@@ -132,7 +132,7 @@ class Lockkeeper(Process):
             file.write(policy)
         super().__init__([binary(), "run", self.policy_path], env=env, cwd=directory)
         self.allowed_errors = []
-        self.listen = self.metrics_address = None
+        self.listen = self.metrics_address = self.admin_address = None
         if wait_ready:
             self.wait_ready()
 
@@ -149,6 +149,8 @@ class Lockkeeper(Process):
         self.listen = split_address(ready["listen"])
         if ready.get("metrics") not in (None, "", "off"):
             self.metrics_address = split_address(ready["metrics"])
+        if ready.get("admin", "off") != "off" and not ready["admin"].startswith("unix:"):
+            self.admin_address = split_address(ready["admin"])
 
     @property
     def port(self):
@@ -167,6 +169,9 @@ class Lockkeeper(Process):
 
     def scrape(self, path="/metrics"):
         return request(self.metrics_address, "GET", path)
+
+    def admin(self, method, target, headers=None, body=None):
+        return request(self.admin_address, method, target, headers, body)
 
     def metric(self, name, **labels):
         """The sum of all series of this name whose labels include these."""

@@ -10,7 +10,7 @@ from harness import SLOWNESS, TOP, Process, binary, parse_json_line, request, sp
 
 def test_demo_starts_answers_and_stops():
     runner = Process([sys.executable, os.path.join(TOP, "tests", "demo", "run.py"), binary(),
-                      "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0"])
+                      "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
     try:
         runner.out.wait(lambda line: "Ctrl-C" in line, 20 * SLOWNESS, "the invitation")
         text = "\n".join(runner.out.snapshot())

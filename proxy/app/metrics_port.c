@@ -1,0 +1,139 @@
+#include "app/metrics_port.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "app/port.h"
+#include "app/process_metrics.h"
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/metrics.h"
+#include "http/http_message.h"
+#include "store/embedded.h"
+
+#define METRICS_PORT_TAG 0x4d504f52u /* "MPOR" */
+#define PAGE_MAX_BYTES (15u << 20)
+
+struct metrics_port {
+    uint32_t tag;
+    struct port *port;
+    struct metrics_port_source source;
+    uint32_t keys_slot, bytes_slot, full_slot;
+};
+
+static bool wants_openmetrics(const struct http_request *head)
+{
+    struct slice accept = http_fields_find(&head->fields, SLICE("accept"));
+
+    return accept.len > 0 &&
+           memmem(accept.at, accept.len, "application/openmetrics-text", 28) != NULL;
+}
+
+/* The engine counts for itself, as it belongs to no worker. */
+static void refresh_embedded(struct metrics_port *port)
+{
+    struct metrics_shard *shard = metrics_shard(port->source.metrics, 0);
+    struct keyspace_stats stats;
+
+    embedded_get_stats(port->source.embedded, &stats);
+    metrics_set(shard, port->keys_slot, (int64_t)stats.keys);
+    metrics_set(shard, port->bytes_slot, (int64_t)stats.bytes);
+    metrics_set(shard, port->full_slot, (int64_t)stats.full_count);
+}
+
+static void answer_metrics(void *owner, struct port_exchange *exchange)
+{
+    struct metrics_port *port = owner;
+    enum metrics_format format =
+        wants_openmetrics(port_head(exchange)) ? METRICS_OPENMETRICS : METRICS_PROMETHEUS;
+    struct port_content content = {.status = 200};
+    struct buf page;
+
+    CHECK_TAG(port, METRICS_PORT);
+    buf_init(&page, PAGE_MAX_BYTES);
+    refresh_embedded(port);
+    content.type = format == METRICS_OPENMETRICS
+                       ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                       : "text/plain; version=0.0.4; charset=utf-8";
+    /* The process's own families go first: OpenMetrics ends with "# EOF". */
+    if (process_metrics_text(format, &page) && metrics_text(port->source.metrics, format, &page)) {
+        content.body = buf_slice(&page);
+        port_answer(&exchange, &content);
+    } else {
+        port_refuse(&exchange, 500, "too-large", "the metrics do not fit the page");
+    }
+    buf_clear(&page);
+}
+
+/* A line of text: probes are read by people, in the events of a pod. */
+static void say(struct port_exchange *exchange, const char *why_not, const char *good)
+{
+    char text[160];
+    int len = snprintf(text, sizeof(text), "%s\n", why_not == NULL ? good : why_not);
+
+    CHECK(len > 0 && (size_t)len < sizeof(text));
+    port_answer(&exchange, &(struct port_content){.status = why_not == NULL ? 200 : 503,
+                                                  .type = "text/plain; charset=utf-8",
+                                                  .body = slice_from(text, (size_t)len)});
+}
+
+static void answer_live(void *owner, struct port_exchange *exchange)
+{
+    struct metrics_port *port = owner;
+
+    CHECK_TAG(port, METRICS_PORT);
+    say(exchange, port->source.why_not_live(port->source.owner), "live");
+}
+
+static void answer_ready(void *owner, struct port_exchange *exchange)
+{
+    struct metrics_port *port = owner;
+
+    CHECK_TAG(port, METRICS_PORT);
+    say(exchange, port->source.why_not_ready(port->source.owner), "ready");
+}
+
+static const struct port_endpoint endpoints[] = {
+    {"GET", "/metrics", answer_metrics, "Prometheus text, or OpenMetrics by Accept"},
+    {"GET", "/live", answer_live, "503 when a worker is stuck"},
+    {"GET", "/ready", answer_ready, "503 until requests are taken, and while draining"},
+};
+
+int metrics_port_open(struct loop *loop, const char *address,
+                      const struct metrics_port_source *source, struct metrics_port **ret_port)
+{
+    struct metrics_port *port = mem_calloc(1, sizeof(*port));
+    const struct port_settings settings = {.address = address,
+                                           .endpoints = endpoints,
+                                           .endpoint_count = COUNT_OF(endpoints),
+                                           .owner = port};
+    int error = port_open(loop, &settings, &port->port);
+
+    if (error != 0) {
+        free(port);
+        return error;
+    }
+    port->tag = METRICS_PORT_TAG;
+    port->source = *source;
+    port->keys_slot = metrics_series0(source->metrics, METRIC_EMBEDDED_KEYS);
+    port->bytes_slot = metrics_series0(source->metrics, METRIC_EMBEDDED_BYTES);
+    port->full_slot = metrics_series0(source->metrics, METRIC_EMBEDDED_FULL);
+    *ret_port = port;
+    return 0;
+}
+
+uint16_t metrics_port_number(const struct metrics_port *port)
+{
+    CHECK_TAG(port, METRICS_PORT);
+    return port_number(port->port);
+}
+
+void metrics_port_close(struct metrics_port **place)
+{
+    struct metrics_port *port = TAKE(place);
+
+    CHECK_TAG(port, METRICS_PORT);
+    port_close(&port->port);
+    port->tag = 0;
+    free(port);
+}

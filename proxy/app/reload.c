@@ -1,0 +1,236 @@
+#include "app/reload.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "app/certificates.h"
+#include "base/arena.h"
+#include "base/log.h"
+#include "net/loop.h"
+#include "policy/policy.h"
+
+#define RELOAD_TAG 0x524c4f44u /* "RLOD" */
+#define CERTIFICATES_MS 10000
+
+struct reload {
+    uint32_t tag;
+    struct loop *loop;
+    const char *const *paths;
+    size_t path_count;
+    struct policy *policy;
+    struct certificates *certificates;
+    struct metrics *metrics;
+    reload_cb *on_change; /* NULL: nothing is published (yet) */
+    void *owner;
+    struct timer certificates_timer;
+};
+
+/* The log of a process that nobody watches stays JSON, line by line. */
+static void log_problems(const struct policy_problems *problems)
+{
+    for (size_t i = 0; i < problems->count; i++) {
+        const struct policy_problem *p = &problems->items[i];
+        const struct log_field fields[] = {
+            LOG_STR("file", p->file),       LOG_UINT("line", p->line),
+            LOG_UINT("column", p->column),  LOG_STR("where", p->where),
+            LOG_STR("message", p->message), {LOG_FIELD_END, NULL, {NULL}}};
+
+        if (p->severity == POLICY_ERROR)
+            log_write(LOG_ERROR, NULL, "error in a policy", fields);
+        else
+            log_write(LOG_WARN, NULL, "warning about a policy", fields);
+    }
+}
+
+static struct policy *load(const struct reload *r, struct policy_problems *problems)
+{
+    struct policy *policy = policy_load(r->paths, r->path_count, problems);
+
+    if (isatty(2) == 1)
+        policy_problems_print(problems, stderr, getenv("NO_COLOR") == NULL);
+    else
+        log_problems(problems);
+    return policy;
+}
+
+struct reload *reload_open(struct loop *loop, const char *const *paths, size_t path_count)
+{
+    struct reload *r = mem_calloc(1, sizeof(*r));
+    struct policy_problems problems;
+
+    r->tag = RELOAD_TAG;
+    r->loop = loop;
+    r->paths = paths;
+    r->path_count = path_count;
+    policy_problems_init(&problems);
+    r->policy = load(r, &problems);
+    policy_problems_clear(&problems);
+    if (r->policy == NULL) {
+        free(r);
+        return NULL;
+    }
+    log_set_level(r->policy->settings.log_level);
+    return r;
+}
+
+static void record_good(struct reload *r)
+{
+    struct metrics_shard *shard = metrics_shard(r->metrics, 0);
+
+    metrics_set(shard, metrics_series0(r->metrics, METRIC_CONFIG_LAST_RELOAD_OK), 1);
+    metrics_set(shard, metrics_series0(r->metrics, METRIC_CONFIG_LAST_RELOAD_TIME),
+                (int64_t)(loop_wall_clock_us() / 1000000));
+}
+
+static void count_reload(struct reload *r, bool is_good)
+{
+    struct metrics_shard *shard = metrics_shard(r->metrics, 0);
+
+    metrics_add(shard,
+                metrics_series1(r->metrics, METRIC_CONFIG_RELOADS, is_good ? "success" : "failure"),
+                1);
+    if (is_good)
+        record_good(r);
+    else
+        metrics_set(shard, metrics_series0(r->metrics, METRIC_CONFIG_LAST_RELOAD_OK), 0);
+}
+
+static bool text_differs(const char *a, const char *b)
+{
+    return strcmp(a, b) != 0;
+}
+
+/* What only a start can change; the first such key that differs, or NULL. */
+static const char *needs_restart(const struct policy_settings *a, const struct policy_settings *b)
+{
+    return text_differs(a->listen, b->listen)                       ? "listen"
+           : text_differs(a->metrics, b->metrics)                   ? "metrics"
+           : text_differs(a->admin, b->admin)                       ? "admin"
+           : a->workers != b->workers                               ? "workers"
+           : text_differs(a->store, b->store)                       ? "store"
+           : text_differs(a->store_key_prefix, b->store_key_prefix) ? "store_options.key_prefix"
+           : (a->tls_certificate == NULL) != (b->tls_certificate == NULL)           ? "tls"
+           : (a->access_log == POLICY_LOG_OFF) != (b->access_log == POLICY_LOG_OFF) ? "access_log"
+                                                                                    : NULL;
+}
+
+/* Takes both references. */
+static void replace(struct reload *r, struct policy *policy, struct certificates *certificates)
+{
+    if (r->on_change != NULL)
+        r->on_change(r->owner, policy, certificates);
+    policy_unref(&r->policy);
+    certificates_unref(&r->certificates);
+    r->policy = policy;
+    r->certificates = certificates;
+}
+
+static void fail(struct reload *r, struct reload_result *ret_result, const char *why,
+                 const char *detail)
+{
+    *ret_result =
+        (struct reload_result){.hash_hex = r->policy->hash_hex, .why = why, .detail = detail};
+    count_reload(r, false);
+    log_error(NULL, "reload failed: the policies in force stay", LOG_STR("why", why),
+              LOG_STR("detail", detail), LOG_STR("hash", r->policy->hash_hex));
+}
+
+void reload_now(struct reload *r, struct policy_problems *problems,
+                struct reload_result *ret_result)
+{
+    struct policy *policy;
+    struct certificates *certificates;
+    const char *key;
+
+    CHECK_TAG(r, RELOAD);
+    policy = load(r, problems);
+    if (policy == NULL) {
+        fail(r, ret_result, "bad-policies", "the policies have errors");
+        return;
+    }
+    key = needs_restart(&r->policy->settings, &policy->settings);
+    if (key != NULL) {
+        char detail[100];
+
+        snprintf(detail, sizeof(detail), "%s can only change with a restart", key);
+        policy_unref(&policy);
+        /* The caller may keep it. */
+        fail(r, ret_result, "needs-restart", arena_copy(&problems->arena, slice_of(detail)).at);
+        return;
+    }
+    certificates = certificates_open(policy);
+    if (certificates == NULL) {
+        policy_unref(&policy);
+        fail(r, ret_result, "bad-certificates",
+             "a certificate or key cannot be used; the log says which");
+        return;
+    }
+    policy_bind_metrics(policy, r->metrics);
+    log_set_level(policy->settings.log_level);
+    replace(r, policy, certificates);
+    count_reload(r, true);
+    *ret_result = (struct reload_result){.is_good = true, .hash_hex = policy->hash_hex};
+    log_info(NULL, "policies reloaded", LOG_STR("hash", policy->hash_hex),
+             LOG_UINT("routes", policy->route_count));
+}
+
+/* Renewed files of the same policies.  One that cannot be used (yet: the key may come after the
+ * certificate) leaves what is in use. */
+static void on_certificates_timer(struct timer *timer)
+{
+    struct reload *r = CONTAINER_OF(timer, struct reload, certificates_timer);
+    struct certificates *certificates;
+
+    CHECK_TAG(r, RELOAD);
+    timer_start(r->loop, timer, CERTIFICATES_MS, on_certificates_timer);
+    if (!certificates_have_changed(r->certificates))
+        return;
+    certificates = certificates_open(r->policy);
+    if (certificates == NULL)
+        return;
+    replace(r, policy_ref(r->policy), certificates);
+    log_info(NULL, "certificates reloaded", LOG_STR("hash", r->policy->hash_hex));
+}
+
+bool reload_start(struct reload *r, struct metrics *metrics)
+{
+    CHECK_TAG(r, RELOAD);
+    r->metrics = metrics;
+    policy_bind_metrics(r->policy, metrics);
+    record_good(r);
+    r->certificates = certificates_open(r->policy);
+    return r->certificates != NULL;
+}
+
+void reload_publish_to(struct reload *r, reload_cb *on_change, void *owner)
+{
+    CHECK_TAG(r, RELOAD);
+    r->on_change = on_change;
+    r->owner = owner;
+    timer_start(r->loop, &r->certificates_timer, CERTIFICATES_MS, on_certificates_timer);
+}
+
+struct policy *reload_policy(const struct reload *r)
+{
+    CHECK_TAG(r, RELOAD);
+    return r->policy;
+}
+
+struct certificates *reload_certificates(const struct reload *r)
+{
+    CHECK_TAG(r, RELOAD);
+    return r->certificates;
+}
+
+void reload_close(struct reload **place)
+{
+    struct reload *r = TAKE(place);
+
+    CHECK_TAG(r, RELOAD);
+    timer_stop(r->loop, &r->certificates_timer);
+    if (r->certificates != NULL)
+        certificates_unref(&r->certificates);
+    policy_unref(&r->policy);
+    r->tag = 0;
+    free(r);
+}
