@@ -19,7 +19,7 @@ from test_tokens import token
 
 EXAMPLES = f"{TOP}/policies/examples"
 # What no example says, so that tests can run side by side and a busy machine does not decide.
-SETTINGS = "metrics: 127.0.0.1:0\nworkers: 1\n"
+SETTINGS = "metrics: 127.0.0.1:0\nadmin: 127.0.0.1:0\nworkers: 1\n"
 PATIENCE = "store_options: { timeout: 1s }\n"
 
 
