@@ -540,13 +540,13 @@ const struct schema_type schema_bytes = {.name = "size",
                                          .read = read_bytes,
                                          .json_type = "integer",
                                          .json_pattern = "^[0-9]+([bB]|[kKmMgG]([iI][bB]?)?)?$"};
-const struct schema_type schema_duration_ms = {
-    .name = "duration",
-    .phrase = "a duration",
-    .form = "like 50ms, 2s or 1m30s",
-    .kind = YAML_SCALAR,
-    .read = read_duration_ms,
-    .json_pattern = "^(0|([0-9]+(ms|s|sec|seconds?|m|min|minutes?|h|hours?|d|days?|weeks?))+)$"};
+const struct schema_type schema_duration_ms = {.name = "duration",
+                                               .phrase = "a duration",
+                                               .form = "like 50ms, 2s or 1m30s",
+                                               .kind = YAML_SCALAR,
+                                               .read = read_duration_ms,
+                                               .json_pattern =
+                                                   "^(0|([0-9]+" SCHEMA_TIME_UNIT ")+)$"};
 const struct schema_type schema_enum = {
     .name = "choice", .phrase = "one word", .form = "", .kind = YAML_SCALAR, .read = read_enum};
 const struct schema_type schema_list = {.name = "list",

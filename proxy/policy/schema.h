@@ -102,6 +102,9 @@ struct schema {
 void schema_bind(struct schema *schema, const struct schema_section *section,
                  const struct yaml_node *node, void *record);
 
+/* For patterns of the JSON Schema: the units that scalar.c knows. */
+#define SCHEMA_TIME_UNIT "(ms|s|sec|seconds?|m|min|minutes?|h|hours?|d|days?|weeks?)"
+
 /* For finish(): the key is written in the file / its field holds a good value or default. */
 bool schema_is_given(const struct schema *schema, const char *key);
 bool schema_is_sound(const struct schema *schema, const char *key);

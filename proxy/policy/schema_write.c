@@ -123,7 +123,21 @@ static void put_scalar(struct writer *w, const struct schema_type *type,
     }
 }
 
-/* oneOf const with a description each: editors show them beside the completion. */
+/* A word of digits is a number in YAML, unless it is quoted. */
+static void put_choice(struct writer *w, const char *word)
+{
+    if (word[strspn(word, "0123456789")] != '\0') {
+        put_text(w, "const", word);
+        return;
+    }
+    put_open(w, "enum", '[');
+    begin_item(w, NULL);
+    fputs(word, w->out);
+    put_text(w, NULL, word);
+    put_close(w, ']');
+}
+
+/* A schema with a description for each: editors show them beside the completion. */
 static void put_choices(struct writer *w, const struct schema_field *field)
 {
     put_open(w, "anyOf", '[');
@@ -131,7 +145,7 @@ static void put_choices(struct writer *w, const struct schema_field *field)
         if (field->choices[i][0] == '\0')
             continue;
         put_open(w, NULL, '{');
-        put_text(w, "const", field->choices[i]);
+        put_choice(w, field->choices[i]);
         if (field->choice_help != NULL)
             put_text(w, "description", field->choice_help[i]);
         put_close(w, '}');

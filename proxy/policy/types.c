@@ -484,7 +484,9 @@ const struct schema_type types_rate = {.name = "rate",
                                        .form = "like 10/minute or 5/10s",
                                        .kind = YAML_SCALAR,
                                        .read = read_rate,
-                                       .json_pattern = "^[0-9]+/[0-9]*[a-z]+"};
+                                       .json_pattern =
+                                           "^0*[1-9][0-9]*/(month|year|[0-9]*" SCHEMA_TIME_UNIT
+                                           "([0-9]+" SCHEMA_TIME_UNIT ")*)$"};
 const struct schema_type types_template = {.name = "template",
                                            .phrase = "a key",
                                            .form = "like {header.x-user-id}",

@@ -21,22 +21,27 @@ def image():
 
 
 @pytest.fixture(scope="session")
-def strict(tmp_path_factory):
-    """validate(documents) -> all complaints, of the schemas and of the TypeScript compiler."""
+def npm(tmp_path_factory):
+    """A folder with the packages of package.json, and the programs here that use them."""
     if not rig.have("npm", "node"):
         pytest.skip("needs npm")
-    where = tmp_path_factory.mktemp("strict")
-    for name in ("package.json", "validate.mjs"):
+    where = tmp_path_factory.mktemp("npm")
+    for name in ("package.json", "validate.mjs", "schema.mjs"):
         shutil.copy(f"{HERE}/{name}", where)
     rig.run("npm", "install", "--no-audit", "--no-fund", "--silent", cwd=where)
+    return where
 
+
+@pytest.fixture(scope="session")
+def strict(npm):
+    """validate(documents) -> all complaints, of the schemas and of the TypeScript compiler."""
     def validate(documents):
-        (where / "all.yaml").write_text(yaml.safe_dump_all(documents))
-        first = rig.run("node", "validate.mjs", "all.ts", "all.yaml", ok=False, cwd=where)
+        (npm / "all.yaml").write_text(yaml.safe_dump_all(documents))
+        first = rig.run("node", "validate.mjs", "all.ts", "all.yaml", ok=False, cwd=npm)
         if first.returncode != 0:
             return first.stdout + first.stderr
         second = rig.run("npx", "tsc", "--noEmit", "--strict", "--skipLibCheck", "--module",
-                         "nodenext", "--moduleResolution", "nodenext", "all.ts", ok=False, cwd=where)
+                         "nodenext", "--moduleResolution", "nodenext", "all.ts", ok=False, cwd=npm)
         return "" if second.returncode == 0 else second.stdout + second.stderr or "tsc failed"
 
     return validate
