@@ -94,6 +94,22 @@ void mirror_begin(struct mirror *mirror, int64_t now_us)
     mirror->listed_count = kept;
 }
 
+int64_t mirror_last_end(const struct mirror *mirror)
+{
+    int64_t last_us = mirror->now_us - 60000000;
+
+    for (size_t i = 0; i < mirror->listed_count; i++) {
+        const struct acquisition *a = mirror->listed[i];
+        const int64_t ends_us[] = {a->closed_until_us, a->held_until_us, a->wait_until_us,
+                                   a->alive_until_us};
+
+        for (size_t j = 0; j < COUNT_OF(ends_us); j++)
+            if (ends_us[j] <= mirror->now_us && ends_us[j] > last_us)
+                last_us = ends_us[j];
+    }
+    return last_us;
+}
+
 /*
  * Grants
  */
@@ -254,6 +270,7 @@ void mirror_admitted(struct mirror *mirror, struct acquisition *a, const struct 
             grant(mirror, a, got->token, a->state == MIRROR_WAITING || asked->place > 0);
         a->state = MIRROR_HOLDING;
         a->epoch = mirror->epoch;
+        a->trust = mirror->trust;
         a->held_until_us = mirror->now_us + asked->lease_us;
         a->closed_until_us = a->held_until_us + asked->delay_us;
     } else if (got->state == ADMIT_QUEUED) {
@@ -292,6 +309,7 @@ void mirror_renewed(struct mirror *mirror, struct acquisition *a, int64_t state,
                               a->token);
         a->state = MIRROR_HOLDING;
         a->epoch = mirror->epoch;
+        a->trust = mirror->trust;
         a->held_until_us = mirror->now_us + a->asker.lease_us;
         a->closed_until_us = a->held_until_us + a->asker.delay_us;
         return;
@@ -387,7 +405,7 @@ void mirror_believes(struct mirror *mirror, struct acquisition *a, int64_t now_u
             const struct acquisition *other = mirror->listed[i];
 
             if (other == a || other->believes_until_us <= now_us || other->epoch != a->epoch ||
-                !uses(other, a->key_numbers[k]))
+                other->trust != a->trust || !uses(other, a->key_numbers[k]))
                 continue;
             if (is_shared(other) != is_shared(a))
                 simulation_failed(a, "it works, and so does %s", other->id);

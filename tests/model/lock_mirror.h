@@ -36,6 +36,7 @@ struct acquisition {
     /* what its owner believes */
     int64_t believes_until_us;
     unsigned epoch; /* of the store that last said it holds */
+    unsigned trust; /* of its clock then */
 };
 
 struct mirror {
@@ -43,6 +44,7 @@ struct mirror {
     size_t listed_count;
     int64_t now_us;
     unsigned epoch; /* how often the store was emptied, plus 1 */
+    unsigned trust; /* how often its clock has stepped ahead: leases from before may end early */
     int64_t used;   /* of the limit */
     int64_t last_token[MIRROR_KEYS], passed_alone[MIRROR_KEYS], passed_any[MIRROR_KEYS];
     /* By messages, of the script that runs. */
@@ -60,6 +62,8 @@ _Noreturn void simulation_failed(const struct acquisition *acquisition, const ch
 
 /* Before a script runs: now_us is the store's time. */
 void mirror_begin(struct mirror *mirror, int64_t now_us);
+/* When the last of what has ended by now did so; at least one minute ago. */
+int64_t mirror_last_end(const struct mirror *mirror);
 /* While a script runs: it published a grant for this acquisition. */
 void mirror_granted(struct mirror *mirror, struct acquisition *acquisition, int64_t token,
                     int64_t grant_us);

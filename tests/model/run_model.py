@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Checks lock.pml with Spin: what is right has no counter-example, and every fault has one.
+"""Checks lock.pml with Spin: what is right has no counter-example, and every fault has its own.
 
 One line for each configuration, "ok" or "FAILED"; the exit status is 0 if none failed.  A counter-example
 that was not expected is replayed.
@@ -13,20 +13,25 @@ import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SAFETY = ["-DSAFETY", "-DCOLLAPSE"]
+SAFETY = ["-DSAFETY"]
 LIVENESS = ["-DNFAIR=4"]
 
-# name, definitions, is a counter-example wanted
+OVERTAKEN = r"assertion violated .*overtaken"
+CREATED = r"assertion violated \(holder==255\)"
+ASLEEP = r"assertion violated .*length==0"
+STARVED = r"acceptance cycle"
+
+# name, definitions, the counter-example that is wanted or None
 CONFIGURATIONS = [
-    ("three clients, the store emptied once", "", False),
-    ("two clients twice, the store emptied once", "-DCLIENTS=2 -DROUNDS=2", False),
-    ("who waits is served", "-DLIVE -DCLIENTS=2", False),
-    ("without a fence", "-DNO_FENCE -DLOSSES=0", True),
-    ("counted tokens", "-DCOUNTED_TOKENS", True),
-    ("a fence that starts from nothing after a loss", "-DFORGETFUL_FENCE", True),
-    ("a renewal that creates", "-DRENEWAL_CREATES -DLOSSES=0", True),
-    ("a cancel that hands nothing over", "-DQUIET_CANCEL -DLOSSES=0", True),
-    ("waiters without a timer", "-DLIVE -DCLIENTS=2 -DNO_TIMER -DLOSSES=0", True),
+    ("three clients, the store emptied once", "", None),
+    ("two clients twice, the store emptied once", "-DCLIENTS=2 -DROUNDS=2", None),
+    ("who waits is served", "-DLIVE -DCLIENTS=2", None),
+    ("without a fence", "-DNO_FENCE -DLOSSES=0", OVERTAKEN),
+    ("counted tokens", "-DCOUNTED_TOKENS", OVERTAKEN),
+    ("a fence that starts from nothing after a loss", "-DFORGETFUL_FENCE", OVERTAKEN),
+    ("a renewal that creates", "-DRENEWAL_CREATES -DLOSSES=0", CREATED),
+    ("a cancel that hands nothing over", "-DQUIET_CANCEL -DLOSSES=0", ASLEEP),
+    ("waiters without a timer", "-DLIVE -DCLIENTS=2 -DNO_TIMER -DLOSSES=0", STARVED),
 ]
 
 
@@ -39,7 +44,7 @@ def check(definitions, folder):
     """The number of errors and of states, and all that was said."""
     is_live = "-DLIVE" in definitions
     text = run(["spin", *definitions.split(), "-a", os.path.join(HERE, "lock.pml")], folder)
-    text += run(["gcc", "-O2", "-w", *(LIVENESS if is_live else SAFETY), "-o", "pan", "pan.c"], folder)
+    text += run(["gcc", "-O0", "-w", *(LIVENESS if is_live else SAFETY), "-o", "pan", "pan.c"], folder)
     text += run(["./pan", "-n", "-m200000", *(["-a", "-f"] if is_live else [])], folder)
     errors = re.search(r"errors: (\d+)", text)
     states = re.search(r"(\d+) states, stored", text)
@@ -54,10 +59,11 @@ def main():
     if shutil.which("spin") is None:
         print("FAILED  spin is not installed")
         return 1
-    for name, definitions, is_wanted in CONFIGURATIONS:
+    for name, definitions, wanted in CONFIGURATIONS:
         with tempfile.TemporaryDirectory(prefix="lockkeeper-model-") as folder:
             errors, states, text = check(definitions, folder)
-            is_right = errors is not None and (errors > 0) == is_wanted
+            is_right = (errors == 0 if wanted is None else
+                        bool(errors) and re.search(wanted, text) is not None)
             said = "counter-example" if errors else "no error"
             print(f"{'ok' if is_right else 'FAILED':7} {name:46} {said}, {states} states", flush=True)
             if not is_right:

@@ -1,7 +1,8 @@
 /* Sidecars, their clients and a store, simulated: the lock scripts run on the embedded engine with
  * a clock of ours, everything else is random.  Sidecars stop for longer than a lease, or die; calls
  * and replies are lost, run late or twice; messages are lost, doubled and reordered; the store's
- * clock jumps and stands still; the store is emptied.  lock_mirror.c judges every step.
+ * clock wanders, stands still and steps far ahead or back; the store is emptied.  lock_mirror.c
+ * judges every step.
  *
  *     simulate_locks [--seed N] [--steps N]      one run; the same seed is the same run
  *     simulate_locks --mutants [--seed N]        every fault of lock_mutants.h must be found
@@ -54,7 +55,7 @@ bool is_mutant(const char *name)
 
 static uint64_t store_clock(void *owner)
 {
-    int64_t now_us = world.now_us + world.ahead_us;
+    int64_t now_us = world.now_us + world.ahead_us + world.stepped_us;
 
     UNUSED(owner);
     if (now_us > world.store_us)
@@ -269,8 +270,30 @@ static void lose_store(void)
         if (world.mirror.last_token[i] + 2 >= now_us - LOCK_EPOCH_US)
             return;
     world.emptied++;
+    world.emptied_us = now_us;
     empty_store();
     mirror_emptied(&world.mirror);
+}
+
+/* Far ahead: leases end before their time, and only the fence is left, until all have been given
+ * anew. Back: whatever ended stays ended, as nobody could say whether the store has noticed it. */
+static void step_clock(void)
+{
+    struct mirror *mirror = &world.mirror;
+    int64_t now_us = (int64_t)store_clock(NULL), earliest_us;
+
+    world.stepped++;
+    if (chance(500)) {
+        world.stepped_us += between(GUARD, 15 * SECOND);
+        mirror->trust++;
+        return;
+    }
+    mirror_begin(mirror, now_us);
+    earliest_us = mirror_last_end(mirror);
+    if (earliest_us < world.emptied_us)
+        earliest_us = world.emptied_us;
+    world.store_us = between(earliest_us, now_us);
+    world.stepped_us = world.store_us - world.now_us - world.ahead_us;
 }
 
 static void on_nemesis(void)
@@ -294,6 +317,8 @@ static void on_nemesis(void)
         mirror_broken(&world.mirror, BROKEN_KEY);
     } else if (blow < 57) {
         lose_store();
+    } else if (blow < 60) {
+        step_clock();
     }
     push(&again, world.now_us + between(20 * MS, 600 * MS));
 }
@@ -418,8 +443,9 @@ static void print_summary(void)
            world.seed, world.steps, (double)(world.now_us - START_US) / 1e6, mirror->grants,
            mirror->message_grants, mirror->duplicates, world.worked, world.gave_up);
     printf("        %" PRIu64 " stops, %" PRIu64 " crashes, %" PRIu64
-           " calls without reply, %" PRIu64 " clock jumps, store emptied %" PRIu64 " times\n",
-           world.stopped, world.crashed, world.lost, world.jumped, world.emptied);
+           " calls without reply, the store's clock moved %" PRIu64 " and stepped %" PRIu64
+           " times, the store emptied %" PRIu64 " times\n",
+           world.stopped, world.crashed, world.lost, world.jumped, world.stepped, world.emptied);
     printf("        %" PRIu64 " holds lapsed, %" PRIu64 " of them taken, %" PRIu64
            " stale writes refused\n",
            world.lapsed, mirror->lapses_taken, mirror->stale_writes);
@@ -496,7 +522,7 @@ static int run_mutants(uint64_t seed, uint64_t steps)
         }
         CHECK(waitpid(child, &status, 0) == child);
         if (!WIFEXITED(status) || WEXITSTATUS(status) != 1) {
-            printf("FAILED  nothing found with %s\n", lock_mutants[i].name);
+            printf("FAILED  nothing found with %s, seed %" PRIu64 "\n", lock_mutants[i].name, seed);
             missed++;
         } else {
             printf("ok      found %s\n", lock_mutants[i].name);
@@ -535,6 +561,9 @@ int main(int argc, char **argv)
         else
             return 2;
     }
+    /* At once, as a failed CHECK says nothing of it. */
+    printf("seed %" PRIu64 "\n", seed);
+    fflush(stdout);
     if (are_mutants)
         return run_mutants(seed, MUTANT_STEPS);
     simulate(seed, steps, mutant);

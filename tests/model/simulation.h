@@ -74,7 +74,7 @@ struct sidecar {
 struct simulation {
     struct embedded *embedded;
     struct arena arena;
-    int64_t now_us, ahead_us, store_us;
+    int64_t now_us, ahead_us, stepped_us, store_us, emptied_us;
     uint64_t seed, random, steps, serial, next_number;
     struct event *events[MAX_EVENTS];
     size_t event_count;
@@ -86,7 +86,7 @@ struct simulation {
     const struct lock_mutant *mutant;
     struct slice changed[SCRIPT_COUNT];
     bool is_ending;
-    uint64_t worked, gave_up, crashed, stopped, emptied, jumped, lost, lapsed;
+    uint64_t worked, gave_up, crashed, stopped, emptied, jumped, stepped, lost, lapsed;
 };
 
 extern struct simulation world;

@@ -16,7 +16,7 @@
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define HISTORIES 200
 #else
-#define HISTORIES 2000
+#define HISTORIES 1000
 #endif
 #define MAX_CALLS 30
 #define MS INT64_C(1000)
