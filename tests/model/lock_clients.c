@@ -115,7 +115,7 @@ void client_start(unsigned number)
     char mode;
 
     CHECK(!a->is_listed);
-    *a = (struct acquisition){.number = serial};
+    *a = (struct acquisition){.number = serial, .first_trust = world.mirror.trust};
     mode = choose_locks(a);
     snprintf(a->id, sizeof a->id, "%c-%08" PRIx64, mode, serial);
     snprintf(a->channel, sizeof a->channel, "w%u", client->sidecar);

@@ -234,7 +234,8 @@ static void check_charge(struct mirror *mirror, struct acquisition *a,
         mirror->used++;
         a->charged_epoch = mirror->epoch;
     }
-    if (a->may_be_late || a->was_broken)
+    /* What was forgotten before its time, or is asked twice at a time, may be charged twice. */
+    if (a->may_be_late || a->was_broken || a->first_trust != mirror->trust)
         mirror->used = MIRROR_LIMIT_COUNT - got->remaining;
     if (got->remaining != MIRROR_LIMIT_COUNT - mirror->used)
         simulation_failed(a, "%" PRId64 " charged instead of %" PRId64,

@@ -35,8 +35,9 @@ struct acquisition {
     bool is_listed;
     /* what its owner believes */
     int64_t believes_until_us;
-    unsigned epoch; /* of the store that last said it holds */
-    unsigned trust; /* of its clock then */
+    unsigned epoch;       /* of the store that last said it holds */
+    unsigned trust;       /* of its clock then */
+    unsigned first_trust; /* of its clock at the first question */
 };
 
 struct mirror {

@@ -22,6 +22,7 @@
 #define MAX_EVENTS 16384
 #define DEFAULT_STEPS 1000000
 #define MUTANT_STEPS 1000000
+#define MUTANT_RUNS 5
 #define BROKEN_KEY 4 /* operators break this one */
 
 enum event_kind {
