@@ -120,8 +120,8 @@ install: all  ## install to $(DESTDIR)$(PREFIX)
 	cp -R policies/. $(DESTDIR)$(PREFIX)/share/doc/lockkeeper/policies
 
 .PHONY: image
-image:  ## a container image, localhost/lockkeeper, by podman (BASE=IMAGE: of Debian 12)
-	@BASE='$(BASE)' deploy/image.sh $(or $(IMAGE),localhost/lockkeeper)
+image:  ## a container image, localhost/lockkeeper, by podman (BASE=IMAGE: of Debian 12; ARCH=arm64)
+	@BASE='$(BASE)' ARCH='$(ARCH)' deploy/image.sh $(IMAGE)
 
 .PHONY: deb
 deb: all  ## a Debian package in $(B)
@@ -172,6 +172,10 @@ test-deploy: all  ## image, pods, manifests, dashboards; slow; skips, and says s
 	@LOCKKEEPER=$(abspath $(B))/lockkeeper $(PYTHON) -m pytest -q -rs -p no:cacheprovider --tb=short \
 	    $(if $(K),-k '$(K)') tests/deploy
 
+.PHONY: dashboard-picture
+dashboard-picture: all  ## deploy/grafana/dashboard.png: the dashboard's panels after a minute and a half of load
+	@LOCKKEEPER=$(abspath $(B))/lockkeeper $(PYTHON) tests/deploy/picture.py
+
 .PHONY: asan
 asan:  ## unit and system tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(PYTHON) tests/run_tests.py --parts unit-asan,system-asan
@@ -202,6 +206,12 @@ bench:  ## beside nginx and HAProxy, one worker each
 	@.ci/deps bench
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@$(PYTHON) tests/bench/bench.py --lockkeeper $(B)/lockkeeper $(BENCH)
+
+.PHONY: bench-scrape
+bench-scrape:  ## what a scrape of /metrics costs the requests that run meanwhile
+	@.ci/deps bench
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@$(PYTHON) tests/bench/scrape.py --lockkeeper $(B)/lockkeeper $(BENCH)
 
 .PHONY: profile
 profile:  ## instructions, system calls and allocations of one request

@@ -46,6 +46,13 @@ def test_policy(path):
     assert ", 0 warnings" in done.stdout
 
 
+def test_the_build_file_is_for_any_architecture():
+    """Names and places that differ between amd64 and arm64 are found while building."""
+    with open(f"{rig.DEPLOY}/Containerfile") as file:
+        text = "".join(line for line in file if not line.startswith("#"))
+    assert not re.search(r"x86.64|amd64|arm64|aarch64|ld-linux|-linux-gnu", text)
+
+
 @needs("promtool")
 def test_rules():
     rig.run("promtool", "check", "rules", "--lint=all", "--lint-fatal", "deploy/prometheus/rules.yaml")

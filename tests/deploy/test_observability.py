@@ -27,6 +27,12 @@ routes:
   - name: orders
     match: {{ path: /orders }}
     limits: [{{ name: total, rate: 40/second, burst: 10 }}]
+  - name: stock
+    match: {{ path: "/stock/{{sku}}" }}
+    lock: {{ key: "stock:{{path.sku}}", wait: 1s, fencing: inject }}
+  - name: fenced
+    match: {{ path: "/fenced/{{sku}}" }}
+    fence: {{ key: "stock:{{path.sku}}", required: false }}
   - name: rest
     limits: [{{ name: total, rate: 1000/second }}]
 """
@@ -34,8 +40,6 @@ routes:
 THRESHOLD = re.compile(r"\s*(?:==|<|>)\s*(?:[\d.]+|lockkeeper_workers)\s*$")
 # The service of this test breaks one answer in fourteen, and a limit is meant to be reached.
 MAY_FIRE = {"LockkeeperMostRequestsLimited", "LockkeeperUpstreamFailing"}
-# No route of this test has a lock.
-NEEDS_LOCKS = {"LockkeeperLockTaken"}
 
 
 def dashboard_expressions():
@@ -57,6 +61,8 @@ class Service(http.server.BaseHTTPRequestHandler):
         if self.path == "/broken":
             self.close_connection = True
             return
+        if self.path.startswith("/stock/"):
+            time.sleep(0.01)  # it works
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -65,10 +71,17 @@ class Service(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def send_locked(proxy, over):
+    """Two of these wait for each other's lock now and then."""
+    while not over.is_set():
+        with contextlib.suppress(OSError):
+            request(proxy.listen, "GET", "/stock/boat")
+
+
 def send_load(proxy, over):
     """Some of all kinds: passed, limited, failed by the service, on no route."""
     while not over.is_set():
-        for target in ["/orders"] * 12 + ["/other", "/broken"]:
+        for target in ["/orders"] * 12 + ["/other", "/broken", "/fenced/boat"]:
             with contextlib.suppress(OSError):
                 request(proxy.listen, "GET", target)
         over.wait(0.1)
@@ -100,7 +113,8 @@ def prometheus(tmp_path_factory):
                                 f"--storage.tsdb.path={where}/data",
                                 f"--web.listen-address=127.0.0.1:{port}"]).kill)
         over = threading.Event()
-        loads = [threading.Thread(target=send_load, args=(p, over), daemon=True) for p in proxies]
+        loads = [threading.Thread(target=send, args=(p, over), daemon=True) for p in proxies
+                 for send in (send_load, send_locked)]
         for load in loads:
             load.start()
         address = ("127.0.0.1", port)
@@ -156,8 +170,7 @@ def test_rule(prometheus, rule):
         assert count == 1, condition
         if filters:
             assert ask(prometheus, filters[filters.index(")") + 1:]), filters
-    if rule.get("alert") not in NEEDS_LOCKS:
-        assert numbers(ask(prometheus, expression)), f"no data for {expression}"
+    assert numbers(ask(prometheus, expression)), f"no data for {expression}"
 
 
 def test_only_metrics_that_exist():

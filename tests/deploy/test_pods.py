@@ -1,4 +1,4 @@
-"""Two pods behind one limit: the manifest of deploy/pods, run by podman with a real Redis."""
+"""Two pods behind one limit and one lock: the manifest of deploy/pods, run by podman with a real Redis."""
 
 import concurrent.futures
 import contextlib
@@ -69,6 +69,23 @@ def test_one_limit_for_two_pods(pods):
     refused = next(answer for answer in answers if answer.status == 429)
     assert 1 <= int(refused.header("Retry-After")) <= 60
     assert refused.json()["reason"] == "quota-exceeded"
+
+
+def test_one_lock_for_two_pods(pods):
+    """While a request of one pod works, the other pod's is told so, and was not executed."""
+    (_, first, first_metrics), (_, second, _) = pods
+
+    def is_held():
+        page = request(first_metrics, "GET", "/metrics").body.decode()
+        return 'lockkeeper_lock_held{route="slow"} 1\n' in page
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        working = pool.submit(request, first, "GET", "/slow?ms=8000")
+        wait_until(is_held, 10, "the lock is held")
+        refused = request(second, "GET", "/slow?ms=0")
+        assert not working.done(), "too slow a machine to tell"
+        assert (refused.status, refused.json()["reason"], refused.json()["executed"]) == (423, "locked", "no")
+        assert working.result().status == 200
+    assert request(second, "GET", "/slow?ms=0").status == 200
 
 
 def test_sidecars_end_well(pods):
