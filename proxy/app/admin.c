@@ -3,6 +3,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 
+#include "app/admin_config.h"
 #include "app/port.h"
 #include "app/problems_json.h"
 #include "app/reload.h"
@@ -105,6 +106,10 @@ static void run_drain(void *owner, struct port_exchange *exchange)
 
 static const struct port_endpoint endpoints[] = {
     {"GET", "/", answer_list, "these endpoints, and the state of the process"},
+    {"GET", "/config", admin_config_answer,
+     "the policies in force, with defaults and without secrets"},
+    {"GET", "/routes", admin_config_answer_routes,
+     "the routes, in the order in which they are tried, and what they have answered"},
     {"POST", "/reload", run_reload, "load the policies again"},
     {"POST", "/drain", run_drain,
      "fail /ready and close connections after their answers, but go on serving; only a restart "

@@ -9,6 +9,7 @@
 
 #include "base/digest.h"
 #include "policy/checks.h"
+#include "policy/effective.h"
 #include "policy/fields.h"
 #include "policy/jwt.h"
 #include "policy/lock_fields.h"
@@ -130,12 +131,11 @@ static void merge_entry(struct loading *loading, struct yaml_entry *entry)
     }
 }
 
-static void load_source(struct loading *loading, const char *name, struct slice text)
+static void merge_source(struct loading *loading, const char *name, struct slice text)
 {
     struct source *source = add_source(loading, name, text);
     struct yaml_node *tree = yaml_parse(&loading->scratch, source, loading->problems);
 
-    digest_piece(&loading->types, text);
     if (tree == NULL) {
         loading->is_partial = true;
         return;
@@ -146,6 +146,12 @@ static void load_source(struct loading *loading, const char *name, struct slice 
     }
     for (struct yaml_entry *entry = tree->first; entry != NULL; entry = entry->next)
         merge_entry(loading, entry);
+}
+
+static void load_source(struct loading *loading, const char *name, struct slice text)
+{
+    digest_piece(&loading->types, text);
+    merge_source(loading, name, text);
 }
 
 /* A file reached twice (named, and in a folder; or by a link) counts once. */
@@ -261,11 +267,15 @@ static void finish_snapshot(struct loading *loading)
 {
     struct policy *policy = loading->types.policy;
     const char **files = arena_calloc(&policy->arena, loading->source_count + 1, sizeof(*files));
+    struct slice *texts = arena_calloc(&policy->arena, loading->source_count + 1, sizeof(*texts));
     struct policy_route *unmatched = arena_calloc(&policy->arena, 1, sizeof(*unmatched));
 
-    for (size_t i = 0; i < loading->source_count; i++)
+    for (size_t i = 0; i < loading->source_count; i++) {
         files[i] = arena_copy(&policy->arena, slice_of(loading->sources[i]->name)).at;
+        texts[i] = arena_copy(&policy->arena, loading->sources[i]->text);
+    }
     policy->files = files;
+    policy->texts = texts;
     policy->file_count = loading->source_count;
     policy->limit_count = loading->types.limit_count;
     *unmatched = (struct policy_route){.name = CHECKS_UNMATCHED_NAME,
@@ -391,6 +401,24 @@ void policy_bind_metrics(struct policy *policy, struct metrics *metrics)
         for (size_t j = 0; j < route->limit_count; j++)
             bind_limit_metrics((struct policy_limit *)(uintptr_t)route->limits[j], metrics);
     }
+}
+
+bool policy_write_effective(const struct policy *policy, struct buf *out)
+{
+    struct policy_problems problems;
+    struct loading loading = {.problems = &problems};
+    bool is_good;
+
+    policy_problems_init(&problems);
+    arena_init(&loading.scratch, NULL);
+    for (size_t i = 0; i < policy->file_count; i++)
+        merge_source(&loading, policy->files[i], policy->texts[i]);
+    CHECK(loading.root != NULL && problems.error_count == 0);
+    is_good = effective_write(out, &fields_policy, loading.root);
+    arena_clear(&loading.scratch);
+    free(loading.sources);
+    policy_problems_clear(&problems);
+    return is_good;
 }
 
 void policy_write_schema(FILE *out)

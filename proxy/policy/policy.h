@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "policy/facts.h"
@@ -75,9 +76,9 @@ struct policy_limit {
     X(LIMITED, "limited")                                                                          \
     X(SHADOW_LIMITED, "shadow_limited")                                                            \
     X(SKIPPED, "skipped")                                                                          \
-    X(MISSING_KEY, "missing_key") X(ERROR_ALLOWED, "error_allowed")                                \
-        X(ERROR_DENIED, "error_denied") X(LOCAL_ALLOWED, "local_allowed")                          \
-            X(LOCAL_LIMITED, "local_limited")
+    X(MISSING_KEY, "missing_key")                                                                  \
+    X(ERROR_ALLOWED, "error_allowed") X(ERROR_DENIED, "error_denied")                              \
+        X(LOCAL_ALLOWED, "local_allowed") X(LOCAL_LIMITED, "local_limited")
 #define POLICY_DECISION_ENUM(id, name) POLICY_DECISION_##id,
 enum policy_decision { POLICY_DECISIONS(POLICY_DECISION_ENUM) POLICY_DECISION_COUNT };
 const char *policy_decision_name(enum policy_decision decision);
@@ -100,7 +101,8 @@ enum policy_fence_scope { POLICY_FENCE_LOCAL, POLICY_FENCE_SHARED };
     X(ACQUIRED, "acquired")                                                                        \
     X(WAITED, "waited")                                                                            \
     X(REENTERED, "reentered")                                                                      \
-    X(CONFLICT, "conflict") X(WAIT_TIMEOUT, "wait_timeout") X(QUEUE_FULL, "queue_full")            \
+    X(CONFLICT, "conflict")                                                                        \
+    X(WAIT_TIMEOUT, "wait_timeout") X(QUEUE_FULL, "queue_full")                                    \
         X(DEADLOCK_AVOIDED, "deadlock_avoided") X(CLIENT_GONE, "client_gone")                      \
             X(DRAINED, "drained") X(LIMITED, "limited") X(MISSING_KEY, "missing_key")              \
                 X(SKIPPED, "skipped") X(STORE_DENIED, "store_denied") X(BYPASSED, "bypassed")      \
@@ -122,8 +124,9 @@ enum policy_lock_end { POLICY_LOCK_ENDS(POLICY_LOCK_END_ENUM) POLICY_LOCK_END_CO
     X(PASSED, "passed")                                                                            \
     X(UNFENCED, "unfenced")                                                                        \
     X(STALE, "stale")                                                                              \
-    X(MISSING, "missing") X(INVALID, "invalid") X(MISSING_KEY, "missing_key")                      \
-        X(STORE_DENIED, "store_denied") X(BYPASSED, "bypassed")
+    X(MISSING, "missing")                                                                          \
+    X(INVALID, "invalid") X(MISSING_KEY, "missing_key") X(STORE_DENIED, "store_denied")            \
+        X(BYPASSED, "bypassed")
 #define POLICY_FENCE_OUTCOME_ENUM(id, name) POLICY_FENCE_##id,
 enum policy_fence_outcome {
     POLICY_FENCE_OUTCOMES(POLICY_FENCE_OUTCOME_ENUM) POLICY_FENCE_OUTCOME_COUNT
@@ -290,6 +293,7 @@ struct policy {
     const struct policy_route *unmatched;
     /* Text of what was loaded, and a hash over it. */
     const char *const *files;
+    const struct slice *texts; /* of the files; may hold secrets */
     size_t file_count;
     char hash_hex[33];
     /* private */
@@ -307,6 +311,10 @@ struct policy *policy_load_text(const char *file_name, struct slice text,
 
 struct policy *policy_ref(struct policy *policy);
 void policy_unref(struct policy **policy);
+
+/* What is in force, as JSON in the form of a policy file, without secrets: see effective.h.  False
+ * when out's ceiling was reached. */
+MUST_USE bool policy_write_effective(const struct policy *policy, struct buf *out);
 
 /* The JSON Schema of policy files (draft-07), and the tables of their keys in Markdown. */
 void policy_write_schema(FILE *out);

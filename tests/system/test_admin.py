@@ -209,3 +209,56 @@ def test_a_port_that_is_taken_is_no_surprise(start, origin, tmp_path):
     assert second.returncode == 1
     said = [json.loads(line) for line in second.stderr.splitlines()][-1]
     assert (said["event"], said["key"]) == ("cannot listen", "admin") and "another Lockkeeper" in said["hint"]
+
+
+def test_config_shows_what_is_in_force(start, origin):
+    proxy = start(policy(origin.url, [limited("/l", BUCKET, lock={"key": "l", "wait": "1s"})], drain_timeout="7s"))
+    told = proxy.admin("GET", "/config").json()
+    assert told["hash"] == proxy.admin("GET", "/").json()["hash"] and told["files"] == [proxy.policy_path]
+    shown = told["policy"]
+    assert shown["drain_timeout"] == "7s" and shown["timeouts"]["header"] == "10s"
+    assert shown["workers"] == 1 and shown["store_options"]["max_pending"] == 10000
+    limit = shown["routes"][0]["limits"][0]
+    assert (limit["rate"], limit["burst"], limit["mode"]) == ("3/day", 3, "enforce")
+    assert shown["routes"][0]["lock"]["lease"] == "10s" and "fence" not in shown["routes"][0]
+    assert "jwt" not in shown
+
+
+def test_config_shows_the_old_after_a_bad_reload(proxy):
+    proxy.allow_errors("error in a policy", "reload failed")
+    before = proxy.admin("GET", "/config").json()
+    with open(proxy.policy_path, "w") as file:
+        file.write("nonsense: 1\n")
+    assert proxy.admin("POST", "/reload").status == 422
+    assert proxy.admin("GET", "/config").json() == before
+
+
+def test_config_shows_no_secret(start, origin, tmp_path):
+    secret_file = tmp_path / "lock.secret"
+    secret_file.write_text("from-a-file-from-a-file-from-a-file")
+    text = policy(origin.url, [limited("/l", {**BUCKET, "key": "{jwt.sub}", "on_missing_key": "skip"}),
+                               {"name": "inside", "match": {"headers": {"x-inside": "${INSIDE}"}}}],
+                  store="${STORE:-redis://user:written-default@127.0.0.1:1}",
+                  jwt={"secret": "written-out-written-out-written-out"},
+                  lock_context={"secret": f"${{file:{secret_file}}}"})
+    proxy = start(text, with_store=False, env={"STORE": "redis://:from-env@127.0.0.1:1/0", "INSIDE": "from-env-too"})
+    pages = proxy.admin("GET", "/config").body.decode() + proxy.admin("GET", "/routes").body.decode()
+    for secret in ("written-default", "written-out", "from-env", "from-a-file"):
+        assert secret not in pages
+    shown = proxy.admin("GET", "/config").json()["policy"]
+    assert shown["store"] == "${STORE:-redis://***@127.0.0.1:1}"
+    assert shown["jwt"]["secret"] == "***"
+    assert shown["lock_context"]["secret"] == f"${{file:{secret_file}}}"
+    assert shown["routes"][1]["match"]["headers"] == {"x-inside": "${INSIDE}"}
+
+
+def test_routes(proxy):
+    for target in ("/l", "/l", "/l", "/l", "/elsewhere"):
+        proxy.request("GET", target)
+    listed = proxy.admin("GET", "/routes").json()["routes"]
+    assert [route["name"] for route in listed] == ["l", "unmatched"]
+    first = listed[0]
+    assert (first["file"], first["match"], first["upstream"]) == (proxy.policy_path, {"path": "/l"}, "default")
+    assert (first["limits"], first["lock"], first["fence"]) == (["b"], False, False)
+    assert (first["answers"]["2xx"], first["answers"]["4xx"]) == (3, 1)
+    assert listed[1]["answers"]["2xx"] == 1

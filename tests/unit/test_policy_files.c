@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include <dirent.h>
+#include <jansson.h>
 #include <stdlib.h>
 
 #include "policy/policy.h"
@@ -107,6 +108,26 @@ static void bad_files_report_every_problem(void **state)
     assert_true(each_file("tests/policy/bad", check_bad_file) >= 150);
 }
 
+/* What is shown of it is JSON, with every route. */
+static void check_effective(const struct policy *policy)
+{
+    json_t *tree;
+    struct buf text;
+
+    buf_init(&text, 1 << 20);
+    assert_true(policy_write_effective(policy, &text));
+    tree = json_loadb(buf_slice(&text).at, buf_len(&text), 0, NULL);
+    assert_non_null(tree);
+    assert_int_equal(json_array_size(json_object_get(tree, "routes")), policy->route_count);
+    assert_non_null(json_object_get(json_object_get(tree, "timeouts"), "header"));
+    json_decref(tree);
+    buf_clear(&text);
+    /* A ceiling is noticed wherever it is reached. */
+    buf_init(&text, 300);
+    assert_false(policy_write_effective(policy, &text));
+    buf_clear(&text);
+}
+
 static void check_good_file(const char *path)
 {
     struct policy_problems problems;
@@ -118,6 +139,7 @@ static void check_good_file(const char *path)
         policy_problems_print(&problems, stderr, false);
         fail_msg("%s does not load clean", path);
     }
+    check_effective(policy);
     policy_unref(&policy);
     policy_problems_clear(&problems);
 }
