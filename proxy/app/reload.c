@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "app/certificates.h"
+#include "app/policy_watch.h"
 #include "base/arena.h"
 #include "base/log.h"
 #include "net/loop.h"
@@ -20,6 +21,8 @@ struct reload {
     struct policy *policy;
     struct certificates *certificates;
     struct metrics *metrics;
+    struct policy_watch *watch;
+    bool is_last_good;
     reload_cb *on_change; /* NULL: nothing is published (yet) */
     void *owner;
     struct timer certificates_timer;
@@ -53,6 +56,19 @@ static struct policy *load(const struct reload *r, struct policy_problems *probl
     return policy;
 }
 
+static void on_files_changed(void *owner);
+
+/* A file that can never be seen to change is told once, in the log of the start. */
+static void warn_of_mounts(const struct policy *policy)
+{
+    for (size_t i = 0; i < policy->file_count; i++)
+        if (policy_watch_is_mount(policy->files[i]))
+            log_warn(NULL,
+                     "this policy is a mount of its own (a subPath, or one file): what replaces it "
+                     "outside will not be seen here; mount its folder",
+                     LOG_STR("file", policy->files[i]));
+}
+
 struct reload *reload_open(struct loop *loop, const char *const *paths, size_t path_count)
 {
     struct reload *r = mem_calloc(1, sizeof(*r));
@@ -62,13 +78,18 @@ struct reload *reload_open(struct loop *loop, const char *const *paths, size_t p
     r->loop = loop;
     r->paths = paths;
     r->path_count = path_count;
+    r->watch = policy_watch_open(loop, paths, path_count, on_files_changed, r);
+    policy_watch_look(r->watch);
     policy_problems_init(&problems);
     r->policy = load(r, &problems);
     policy_problems_clear(&problems);
     if (r->policy == NULL) {
+        policy_watch_close(&r->watch);
         free(r);
         return NULL;
     }
+    r->is_last_good = true;
+    policy_watch_follow(r->watch, r->policy);
     log_set_level(r->policy->settings.log_level);
     return r;
 }
@@ -128,6 +149,7 @@ static void replace(struct reload *r, struct policy *policy, struct certificates
 static void fail(struct reload *r, struct reload_result *ret_result, const char *why,
                  const char *detail)
 {
+    r->is_last_good = false;
     *ret_result =
         (struct reload_result){.hash_hex = r->policy->hash_hex, .why = why, .detail = detail};
     count_reload(r, false);
@@ -135,15 +157,13 @@ static void fail(struct reload *r, struct reload_result *ret_result, const char 
               LOG_STR("detail", detail), LOG_STR("hash", r->policy->hash_hex));
 }
 
-void reload_now(struct reload *r, struct policy_problems *problems,
-                struct reload_result *ret_result)
+/* Takes the policy; NULL: it could not be loaded. */
+static void apply(struct reload *r, struct policy *policy, struct policy_problems *problems,
+                  struct reload_result *ret_result)
 {
-    struct policy *policy;
     struct certificates *certificates;
     const char *key;
 
-    CHECK_TAG(r, RELOAD);
-    policy = load(r, problems);
     if (policy == NULL) {
         fail(r, ret_result, "bad-policies", "the policies have errors");
         return;
@@ -168,10 +188,40 @@ void reload_now(struct reload *r, struct policy_problems *problems,
     policy_bind_metrics(policy, r->metrics);
     log_set_level(policy->settings.log_level);
     replace(r, policy, certificates);
+    r->is_last_good = true;
+    policy_watch_follow(r->watch, policy);
     count_reload(r, true);
     *ret_result = (struct reload_result){.is_good = true, .hash_hex = policy->hash_hex};
     log_info(NULL, "policies reloaded", LOG_STR("hash", policy->hash_hex),
              LOG_UINT("routes", policy->route_count));
+}
+
+void reload_now(struct reload *r, struct policy_problems *problems,
+                struct reload_result *ret_result)
+{
+    CHECK_TAG(r, RELOAD);
+    policy_watch_look(r->watch);
+    apply(r, load(r, problems), problems, ret_result);
+}
+
+static void on_files_changed(void *owner)
+{
+    struct reload *r = owner;
+    struct policy_problems problems;
+    struct reload_result result;
+    struct policy *policy;
+
+    CHECK_TAG(r, RELOAD);
+    if (r->on_change == NULL || r->policy->settings.reload != POLICY_RELOAD_WATCH)
+        return;
+    policy_problems_init(&problems);
+    policy = load(r, &problems);
+    /* Touched, or put back before anybody saw it: nothing to tell. */
+    if (policy != NULL && r->is_last_good && strcmp(policy->hash_hex, r->policy->hash_hex) == 0)
+        policy_unref(&policy);
+    else
+        apply(r, policy, &problems, &result);
+    policy_problems_clear(&problems);
 }
 
 /* Renewed files of the same policies.  One that cannot be used (yet: the key may come after the
@@ -208,6 +258,8 @@ void reload_publish_to(struct reload *r, reload_cb *on_change, void *owner)
     r->on_change = on_change;
     r->owner = owner;
     timer_start(r->loop, &r->certificates_timer, CERTIFICATES_MS, on_certificates_timer);
+    if (on_change != NULL && r->policy->settings.reload == POLICY_RELOAD_WATCH)
+        warn_of_mounts(r->policy);
 }
 
 struct policy *reload_policy(const struct reload *r)
@@ -228,6 +280,7 @@ void reload_close(struct reload **place)
 
     CHECK_TAG(r, RELOAD);
     timer_stop(r->loop, &r->certificates_timer);
+    policy_watch_close(&r->watch);
     if (r->certificates != NULL)
         certificates_unref(&r->certificates);
     policy_unref(&r->policy);

@@ -217,6 +217,8 @@ static const char *read_key_file(struct schema *schema, const struct types_jwt_r
         return arena_printf(schema->scratch, "the file \"%s\" %s", path, problem).at;
     if (schema->on_expanded != NULL)
         schema->on_expanded(schema->owner, *ret_pem);
+    if (schema->on_file != NULL)
+        schema->on_file(schema->owner, path);
     return NULL;
 }
 

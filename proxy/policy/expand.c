@@ -14,6 +14,7 @@ struct expansion {
     struct slice text; /* of the whole value */
     size_t start, len; /* of the ${...} at work */
     struct buf out;
+    const struct expand_file *files;
     struct expand_fault *fault;
 };
 
@@ -58,6 +59,7 @@ const char *expand_path(struct arena *arena, const char *policy_file, struct sli
 static bool expand_file(struct expansion *x, struct slice path)
 {
     const char *problem, *full_path;
+    struct expand_file *file;
     struct slice bytes;
 
     if (path.len == 0 || path.len > 4000)
@@ -68,6 +70,9 @@ static bool expand_file(struct expansion *x, struct slice path)
         return fail(x, "the file \"%.100s\" %s", full_path, problem);
     if (memchr(bytes.at, '\0', bytes.len) != NULL)
         return fail(x, "the file \"%.100s\" holds a zero byte, so it is no text", full_path);
+    file = arena_alloc(x->arena, sizeof(*file));
+    *file = (struct expand_file){full_path, x->files};
+    x->files = file;
     return append(x, without_newline(bytes));
 }
 
@@ -187,7 +192,7 @@ static bool expand_all(struct expansion *x, bool *ret_is_expanded)
 }
 
 bool expand_text(struct arena *arena, const char *policy_file, struct slice text,
-                 struct slice *ret_text, bool *ret_is_expanded, struct expand_fault *ret_fault)
+                 struct expand_result *ret_result, struct expand_fault *ret_fault)
 {
     struct expansion x = {.arena = arena,
                           .policy_file = policy_file,
@@ -198,10 +203,11 @@ bool expand_text(struct arena *arena, const char *policy_file, struct slice text
 
     buf_init(&x.out, EXPAND_MAX_BYTES);
     is_good = expand_all(&x, &is_expanded);
-    if (is_good) {
-        *ret_text = arena_copy(arena, buf_len(&x.out) > 0 ? buf_slice(&x.out) : SLICE(""));
-        *ret_is_expanded = is_expanded;
-    }
+    if (is_good)
+        *ret_result = (struct expand_result){
+            .text = arena_copy(arena, buf_len(&x.out) > 0 ? buf_slice(&x.out) : SLICE("")),
+            .is_expanded = is_expanded,
+            .files = x.files};
     buf_clear(&x.out);
     return is_good;
 }

@@ -15,12 +15,21 @@ struct expand_fault {
     char message[256];  /* never holds what a variable or file holds */
 };
 
-/* Files are found relative to the folder of policy_file.  *ret_text is a terminated copy in arena;
- * *ret_is_expanded tells whether anything came from outside.  A variable that is not set (or is
- * empty, where there is a default) takes its default; without one it is a fault. */
+struct expand_file {
+    const char *path;
+    const struct expand_file *next;
+};
+
+struct expand_result {
+    struct slice text;               /* a terminated copy in arena */
+    bool is_expanded;                /* something came from outside */
+    const struct expand_file *files; /* that were read; in arena */
+};
+
+/* Files are found relative to the folder of policy_file.  A variable that is not set (or is empty,
+ * where there is a default) takes its default; without one it is a fault. */
 MUST_USE bool expand_text(struct arena *arena, const char *policy_file, struct slice text,
-                          struct slice *ret_text, bool *ret_is_expanded,
-                          struct expand_fault *ret_fault);
+                          struct expand_result *ret_result, struct expand_fault *ret_fault);
 
 /* path as seen from the folder of policy_file; in arena. */
 const char *expand_path(struct arena *arena, const char *policy_file, struct slice path);

@@ -19,6 +19,10 @@ static const char *const access_log_choices[] = {"off", "errors", "all", NULL};
 static const char *const access_log_help[] = {
     "no access log", "requests that were refused or failed", "every request", NULL};
 static const char *const log_level_choices[] = {"error", "warn", "info", "debug", NULL};
+static const char *const reload_choices[] = {"watch", "signal", NULL};
+static const char *const reload_help[] = {
+    "when their files change, and when somebody asks (SIGHUP, `lockkeeper reload`)",
+    "only when somebody asks", NULL};
 static const char *const no_route_choices[] = {"forward", "refuse", NULL};
 static const char *const no_route_help[] = {"pass it on without limits", "answer 404", NULL};
 static const char *const algorithm_choices[] = {"token_bucket", "sliding_window", "sliding_log",
@@ -504,6 +508,13 @@ static const struct schema_field policy_fields[] = {
      .choices = log_level_choices,
      .default_text = "info",
      .help = "from which level on the process log speaks"},
+    {.name = "reload",
+     .type = &schema_enum,
+     SCHEMA_FIELD(policy, settings.reload),
+     .choices = reload_choices,
+     .choice_help = reload_help,
+     .default_text = "watch",
+     .help = "when the policies are loaded again"},
     {.name = "ratelimit_headers",
      .type = &schema_enum,
      SCHEMA_FIELD(policy, settings.ratelimit_headers),

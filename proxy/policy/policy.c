@@ -80,6 +80,15 @@ static void on_expanded(void *owner, struct slice value)
         digest_piece(types, value);
 }
 
+static void on_file(void *owner, const char *path)
+{
+    struct types_load *types = owner;
+    struct policy_input *input = arena_alloc(&types->policy->arena, sizeof(*input));
+
+    *input = (struct policy_input){path, types->policy->inputs};
+    types->policy->inputs = input;
+}
+
 static struct source *add_source(struct loading *loading, const char *name, struct slice text)
 {
     struct source *source = arena_calloc(&loading->scratch, 1, sizeof(*source));
@@ -193,12 +202,17 @@ static void load_file(struct loading *loading, const char *path)
 
 /* Hidden entries are left out: among them are "..data" and the dated folders that a Kubernetes
  * ConfigMap mount keeps beside its links. */
+bool policy_is_file_name(const char *name)
+{
+    struct slice text = slice_of(name);
+
+    return name[0] != '.' &&
+           (slice_ends_with(text, SLICE(".yaml")) || slice_ends_with(text, SLICE(".yml")));
+}
+
 static int is_policy_entry(const struct dirent *entry)
 {
-    struct slice name = slice_of(entry->d_name);
-
-    return name.at[0] != '.' &&
-           (slice_ends_with(name, SLICE(".yaml")) || slice_ends_with(name, SLICE(".yml")));
+    return policy_is_file_name(entry->d_name);
 }
 
 static int compare_entries(const struct dirent **a, const struct dirent **b)
@@ -254,7 +268,8 @@ static void bind_all(struct loading *loading)
                             .problems = loading->problems,
                             .is_partial = loading->is_partial,
                             .owner = &loading->types,
-                            .on_expanded = on_expanded};
+                            .on_expanded = on_expanded,
+                            .on_file = on_file};
 
     /* Without any tree there are problems already. */
     if (loading->root != NULL)

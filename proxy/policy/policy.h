@@ -26,6 +26,8 @@ enum policy_algorithm {
     POLICY_FIXED_WINDOW
 };
 enum policy_mode { POLICY_ENFORCE, POLICY_SHADOW };
+/* When policies are loaded again: also when their files change, or only when somebody asks. */
+enum policy_reload { POLICY_RELOAD_WATCH, POLICY_RELOAD_SIGNAL };
 /* What to do when a key's variable has no value: leave the limit out, refuse (400), or count all
  * such requests on one shared key. */
 enum policy_missing {
@@ -77,8 +79,9 @@ struct policy_limit {
     X(SHADOW_LIMITED, "shadow_limited")                                                            \
     X(SKIPPED, "skipped")                                                                          \
     X(MISSING_KEY, "missing_key")                                                                  \
-    X(ERROR_ALLOWED, "error_allowed") X(ERROR_DENIED, "error_denied")                              \
-        X(LOCAL_ALLOWED, "local_allowed") X(LOCAL_LIMITED, "local_limited")
+    X(ERROR_ALLOWED, "error_allowed")                                                              \
+    X(ERROR_DENIED, "error_denied") X(LOCAL_ALLOWED, "local_allowed")                              \
+        X(LOCAL_LIMITED, "local_limited")
 #define POLICY_DECISION_ENUM(id, name) POLICY_DECISION_##id,
 enum policy_decision { POLICY_DECISIONS(POLICY_DECISION_ENUM) POLICY_DECISION_COUNT };
 const char *policy_decision_name(enum policy_decision decision);
@@ -102,11 +105,11 @@ enum policy_fence_scope { POLICY_FENCE_LOCAL, POLICY_FENCE_SHARED };
     X(WAITED, "waited")                                                                            \
     X(REENTERED, "reentered")                                                                      \
     X(CONFLICT, "conflict")                                                                        \
-    X(WAIT_TIMEOUT, "wait_timeout") X(QUEUE_FULL, "queue_full")                                    \
-        X(DEADLOCK_AVOIDED, "deadlock_avoided") X(CLIENT_GONE, "client_gone")                      \
-            X(DRAINED, "drained") X(LIMITED, "limited") X(MISSING_KEY, "missing_key")              \
-                X(SKIPPED, "skipped") X(STORE_DENIED, "store_denied") X(BYPASSED, "bypassed")      \
-                    X(SHADOW_CONFLICT, "shadow_conflict")
+    X(WAIT_TIMEOUT, "wait_timeout")                                                                \
+    X(QUEUE_FULL, "queue_full") X(DEADLOCK_AVOIDED, "deadlock_avoided")                            \
+        X(CLIENT_GONE, "client_gone") X(DRAINED, "drained") X(LIMITED, "limited")                  \
+            X(MISSING_KEY, "missing_key") X(SKIPPED, "skipped") X(STORE_DENIED, "store_denied")    \
+                X(BYPASSED, "bypassed") X(SHADOW_CONFLICT, "shadow_conflict")
 #define POLICY_LOCK_OUTCOME_ENUM(id, name) POLICY_LOCK_##id,
 enum policy_lock_outcome {
     POLICY_LOCK_OUTCOMES(POLICY_LOCK_OUTCOME_ENUM) POLICY_LOCK_OUTCOME_COUNT
@@ -125,8 +128,8 @@ enum policy_lock_end { POLICY_LOCK_ENDS(POLICY_LOCK_END_ENUM) POLICY_LOCK_END_CO
     X(UNFENCED, "unfenced")                                                                        \
     X(STALE, "stale")                                                                              \
     X(MISSING, "missing")                                                                          \
-    X(INVALID, "invalid") X(MISSING_KEY, "missing_key") X(STORE_DENIED, "store_denied")            \
-        X(BYPASSED, "bypassed")
+    X(INVALID, "invalid")                                                                          \
+    X(MISSING_KEY, "missing_key") X(STORE_DENIED, "store_denied") X(BYPASSED, "bypassed")
 #define POLICY_FENCE_OUTCOME_ENUM(id, name) POLICY_FENCE_##id,
 enum policy_fence_outcome {
     POLICY_FENCE_OUTCOMES(POLICY_FENCE_OUTCOME_ENUM) POLICY_FENCE_OUTCOME_COUNT
@@ -255,6 +258,7 @@ struct policy_settings {
     uint64_t ipv6_prefix, ipv4_prefix;
     enum policy_access_log access_log;
     enum log_level log_level;
+    enum policy_reload reload;
     enum policy_headers ratelimit_headers;
     enum policy_no_route on_no_route;
     enum policy_escaped_slashes escaped_slashes;
@@ -280,6 +284,12 @@ struct policy_settings {
     uint64_t max_body_bytes; /* 0 = no limit */
 };
 
+/* A file, no policy itself, that values came from: ${file:...}, public_key_file. */
+struct policy_input {
+    const char *path;
+    const struct policy_input *next;
+};
+
 struct policy {
     struct policy_settings settings;
     const struct policy_route *const *routes; /* file order */
@@ -296,6 +306,7 @@ struct policy {
     const struct slice *texts; /* of the files; may hold secrets */
     size_t file_count;
     char hash_hex[33];
+    const struct policy_input *inputs;
     /* private */
     struct arena arena;
     _Atomic int reference_count;
@@ -308,6 +319,9 @@ struct policy *policy_load(const char *const *paths, size_t path_count,
 /* The same from memory, for tests and fuzzers. */
 struct policy *policy_load_text(const char *file_name, struct slice text,
                                 struct policy_problems *problems);
+
+/* Whether an entry of a folder with this name is taken for a policy. */
+bool policy_is_file_name(const char *name);
 
 struct policy *policy_ref(struct policy *policy);
 void policy_unref(struct policy **policy);

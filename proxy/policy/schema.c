@@ -179,16 +179,18 @@ static void report_secret_fault(struct schema *schema, const struct schema_field
 }
 
 static bool expand_scalar(struct schema *schema, const struct schema_field *field,
-                          const char *suffix, const struct yaml_node *node, struct slice *ret_text,
-                          bool *ret_is_expanded)
+                          const char *suffix, const struct yaml_node *node,
+                          struct expand_result *ret_result)
 {
     struct expand_fault fault;
     struct yaml_node part = *node;
 
-    if (expand_text(schema->arena, node->mark.source->name, node->text, ret_text, ret_is_expanded,
-                    &fault)) {
-        if (*ret_is_expanded && schema->on_expanded != NULL)
-            schema->on_expanded(schema->owner, *ret_text);
+    if (expand_text(schema->arena, node->mark.source->name, node->text, ret_result, &fault)) {
+        if (ret_result->is_expanded && schema->on_expanded != NULL)
+            schema->on_expanded(schema->owner, ret_result->text);
+        for (const struct expand_file *file = ret_result->files; file != NULL; file = file->next)
+            if (schema->on_file != NULL)
+                schema->on_file(schema->owner, file->path);
         return true;
     }
     part.mark = yaml_part_mark(node, fault.offset, fault.len);
@@ -202,17 +204,16 @@ bool schema_read_scalar(struct schema *schema, const struct schema_field *field,
 {
     struct scalar_fault fault = {0};
     struct yaml_node part = *node;
-    bool is_expanded;
-    struct slice text;
+    struct expand_result expanded;
 
     if (!check_kind(schema, field, type, suffix, node) ||
-        !expand_scalar(schema, field, suffix, node, &text, &is_expanded))
+        !expand_scalar(schema, field, suffix, node, &expanded))
         return false;
-    if (memchr(text.at, '\0', text.len) != NULL)
+    if (memchr(expanded.text.at, '\0', expanded.text.len) != NULL)
         scalar_fail(&fault, "holds a zero byte", "%s", "");
-    else if (type->read(schema, field, text, ret, &fault))
+    else if (type->read(schema, field, expanded.text, ret, &fault))
         return true;
-    if (is_expanded || field->is_secret) {
+    if (expanded.is_expanded || field->is_secret) {
         report_secret_fault(schema, field, type, suffix, node, &fault);
         return false;
     }

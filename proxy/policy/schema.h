@@ -96,6 +96,8 @@ struct schema {
     void *owner;     /* of the tables: for begin, finish, read and bind */
     /* Told every value that came from outside (environment, files); may be NULL. */
     void (*on_expanded)(void *owner, struct slice value);
+    /* Told every file that values came from, its path in arena; may be NULL. */
+    void (*on_file)(void *owner, const char *path);
 };
 
 /* Bind the tree to record.  Problems are added; the caller looks at their number. */

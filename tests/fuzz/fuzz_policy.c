@@ -18,8 +18,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t i = 0; i < problems.count; i++)
         CHECK(problems.items[i].message[0] != '\0' && problems.items[i].width > 0);
     policy_problems_print(&problems, out, true);
-    if (policy != NULL)
+    if (policy != NULL) {
+        struct buf shown;
+
+        buf_init(&shown, 1 << 20);
+        (void)!policy_write_effective(policy, &shown);
+        buf_clear(&shown);
         policy_unref(&policy);
+    }
     policy_problems_clear(&problems);
     fclose(out);
     return 0;

@@ -123,14 +123,16 @@ class Process:
 
 
 class Lockkeeper(Process):
-    """One `lockkeeper run`.  policy is the YAML text; {name} places in it are not interpreted."""
+    """One `lockkeeper run`.  policy is the YAML text; {name} places in it are not interpreted.  With
+    path it runs on what is there (seen from cwd) instead."""
 
-    def __init__(self, directory, policy, env=None, wait_ready=True):
+    def __init__(self, directory, policy, env=None, wait_ready=True, path=None, cwd=None):
         os.makedirs(directory, exist_ok=True)
-        self.policy_path = os.path.join(directory, "policy.yaml")
-        with open(self.policy_path, "w") as file:
-            file.write(policy)
-        super().__init__([binary(), "run", self.policy_path], env=env, cwd=directory)
+        self.policy_path = path or os.path.join(directory, "policy.yaml")
+        if path is None:
+            with open(self.policy_path, "w") as file:
+                file.write(policy)
+        super().__init__([binary(), "run", self.policy_path], env=env, cwd=cwd or directory)
         self.allowed_errors = []
         self.listen = self.metrics_address = self.admin_address = None
         if wait_ready:
