@@ -11,7 +11,9 @@
 #include "http/http_conn.h"
 #include "net/listener.h"
 #include "net/loop.h"
+#include "net/socket.h"
 #include "net/stream.h"
+#include "serve/peer.h"
 #include "serve/request.h"
 #include "store/store.h"
 
@@ -116,12 +118,58 @@ static void refuse_connection(struct worker *w, struct stream *stream)
     stream_close(&stream, REFUSE_LINGER_MS);
 }
 
-/* max_connections is for the process; each worker may hold its share of it, rounded up. */
-static uint64_t connection_share(const struct worker *w)
+/* Those of all workers: the kernel does not share them out evenly. */
+static uint64_t connection_count(const struct worker *w)
 {
-    uint64_t max = w->env.policy->settings.max_connections;
+    int64_t sum = metrics_sum(w->shared->metrics, w->server.active_slot) +
+                  metrics_sum(w->shared->metrics, w->server.idle_slot);
 
-    return (max + w->shared->worker_count - 1) / w->shared->worker_count;
+    return sum > 0 ? (uint64_t)sum : 0;
+}
+
+static void count_refused(struct worker *w, const char *reason)
+{
+    metrics_add(w->env.shard, metrics_series1(w->shared->metrics, METRIC_CLIENT_REFUSED, reason),
+                1);
+}
+
+/* Who may begin, and how.  Openings are bounded like connections, which they are not yet. */
+static enum listener_admission on_admit(void *owner, const struct sockaddr *address)
+{
+    struct worker *w = owner;
+    const struct policy_settings *settings = &w->env.policy->settings;
+    char text[STREAM_ADDRESS_BYTES];
+    struct peer peer;
+
+    CHECK_TAG(w, WORKER);
+    if (listener_opening_count(w->listener) >= settings->max_connections) {
+        metrics_add(w->env.shard, w->refused_slot, 1);
+        log_warn(&w->log, "connection closed: max_connections are at their TLS or PROXY header",
+                 LOG_UINT("max_connections", settings->max_connections));
+        return LISTENER_CLOSE;
+    }
+    if (settings->proxy_protocol == POLICY_PROXY_OFF)
+        return LISTENER_TAKE;
+    socket_address_text(address, text, sizeof(text));
+    peer_find(settings, text, false, &peer);
+    if (peer.is_trusted)
+        return LISTENER_PROXY_HEADER;
+    if (settings->proxy_protocol == POLICY_PROXY_TRUSTED)
+        return LISTENER_TAKE;
+    count_refused(w, "untrusted-proxy");
+    log_warn(&w->log, "connection closed: its peer is not one of trusted_proxies",
+             LOG_STR("peer", text));
+    return LISTENER_CLOSE;
+}
+
+static void on_fault(void *owner, const char *peer, const char *reason)
+{
+    struct worker *w = owner;
+
+    CHECK_TAG(w, WORKER);
+    count_refused(w, reason);
+    log_warn(&w->log, "connection closed: no good PROXY header", LOG_STR("peer", peer),
+             LOG_STR("reason", reason));
 }
 
 static void on_accept(void *owner, struct stream *stream)
@@ -130,7 +178,7 @@ static void on_accept(void *owner, struct stream *stream)
 
     CHECK_TAG(w, WORKER);
     metrics_add(w->env.shard, w->accepted_slot, 1);
-    if (w->server.connection_count >= connection_share(w)) {
+    if (connection_count(w) >= w->env.policy->settings.max_connections) {
         refuse_connection(w, stream);
         return;
     }
@@ -193,6 +241,8 @@ static int open_listener(struct worker *w, const struct policy_settings *setting
         .reuse_port = w->shared->worker_count > 1,
         .tls = certificates_listener(certificates),
         .handshake_timeout_ms = settings->header_timeout_ms,
+        .admit = on_admit,
+        .on_fault = on_fault,
     };
 
     return listener_open(w->loop, &options, on_accept, w, &w->listener);

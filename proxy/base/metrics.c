@@ -226,7 +226,7 @@ void metrics_observe_us(struct metrics_shard *shard, uint32_t slot, uint64_t val
     metrics_add(shard, slot + BUCKET_COUNT + 1, (int64_t)value_us);
 }
 
-static int64_t sum_cells(struct metrics *m, uint32_t slot)
+int64_t metrics_sum(struct metrics *m, uint32_t slot)
 {
     int64_t sum = 0;
 
@@ -247,10 +247,10 @@ int64_t metrics_read(struct metrics *m, uint32_t slot)
             found = m->series[i];
     CHECK(found != NULL);
     if (families[found->family].type != HISTOGRAM)
-        sum = sum_cells(m, slot);
+        sum = metrics_sum(m, slot);
     else
         for (uint32_t bucket = 0; bucket <= BUCKET_COUNT; bucket++)
-            sum += sum_cells(m, slot + bucket);
+            sum += metrics_sum(m, slot + bucket);
     pthread_mutex_unlock(&m->mutex);
     return sum;
 }
@@ -263,16 +263,16 @@ static bool histogram_text(struct metrics *m, const struct series *series, struc
     int64_t count = 0;
 
     for (uint32_t bucket = 0; bucket < BUCKET_COUNT; bucket++) {
-        count += sum_cells(m, series->slot + bucket);
+        count += metrics_sum(m, series->slot + bucket);
         if (!buf_printf(out, "%s_bucket{%s%sle=\"%g\"} %lld\n", name, labels, comma,
                         (double)bucket_bounds_us[bucket] / 1e6, (long long)count))
             return false;
     }
-    count += sum_cells(m, series->slot + BUCKET_COUNT);
+    count += metrics_sum(m, series->slot + BUCKET_COUNT);
     return buf_printf(out, "%s_bucket{%s%sle=\"+Inf\"} %lld\n", name, labels, comma,
                       (long long)count) &&
            buf_printf(out, "%s_sum%s%s%s %.6f\n", name, open, labels, close,
-                      (double)sum_cells(m, series->slot + BUCKET_COUNT + 1) / 1e6) &&
+                      (double)metrics_sum(m, series->slot + BUCKET_COUNT + 1) / 1e6) &&
            buf_printf(out, "%s_count%s%s%s %lld\n", name, open, labels, close, (long long)count);
 }
 
@@ -283,7 +283,7 @@ static bool series_text(struct metrics *m, const struct series *series, struct b
 
     if (families[series->family].type == HISTOGRAM)
         return histogram_text(m, series, out);
-    value = (long long)sum_cells(m, series->slot);
+    value = (long long)metrics_sum(m, series->slot);
     if (series->labels[0] == '\0')
         return buf_printf(out, "%s %lld\n", name, value);
     return buf_printf(out, "%s{%s} %lld\n", name, series->labels, value);

@@ -65,7 +65,8 @@
       "Client connections: active, idle.")                                                         \
     X(CLIENT_ACCEPTED, "client_accepted_total", COUNTER, "", "Client connections accepted.")       \
     X(CLIENT_REFUSED, "client_refused_total", COUNTER, "reason",                                   \
-      "Client connections refused or ended by us: max-connections, timeout, bad-request.")         \
+      "Client connections refused before their first request: max-connections, untrusted-proxy, "  \
+      "proxy-header-malformed, -missing, -checksum, -too-long, -incomplete, -timeout.")            \
     X(STORE_CALLS, "store_calls_total", COUNTER, "script,result",                                  \
       "Script calls by result: ok, not_sent, unknown, refused.")                                   \
     X(STORE_DURATION, "store_call_duration_seconds", HISTOGRAM, "",                                \
@@ -132,7 +133,9 @@ void metrics_set(struct metrics_shard *shard, uint32_t slot, int64_t value);
 /* Histograms; base unit seconds, recorded in microseconds. */
 void metrics_observe_us(struct metrics_shard *shard, uint32_t slot, uint64_t value_us);
 
-/* The sum over shards (histograms: the count).  Any thread. */
+/* The sum over shards of a counter or gauge, as it is just now, without a lock.  Any thread. */
+int64_t metrics_sum(struct metrics *metrics, uint32_t slot);
+/* The same of any series (histograms: the count).  Any thread. */
 int64_t metrics_read(struct metrics *metrics, uint32_t slot);
 
 enum metrics_format { METRICS_PROMETHEUS, METRICS_OPENMETRICS };

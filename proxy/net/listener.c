@@ -34,10 +34,13 @@ struct listener {
     uv_poll_t poll;
     struct loop *loop;
     listener_cb *on_accept;
+    listener_admit_cb *admit;
+    listener_fault_cb *on_fault;
     void *owner;
     struct tls_context *tls;
     uint64_t handshake_timeout_ms;
-    struct list handshakes;
+    struct list openings;
+    size_t opening_count;
     struct timer retry; /* started while descriptors are short */
     uint64_t logged_at_ms;
     bool is_paused; /* by the owner */
@@ -48,8 +51,8 @@ struct listener {
     char *address;
 };
 
-/* A connection whose TLS handshake is under way. */
-struct handshake {
+/* A connection whose PROXY header or TLS handshake is under way. */
+struct opening {
     struct list_node node;
     struct listener *listener;
     struct stream *stream;
@@ -223,45 +226,60 @@ static void watch(struct listener *l)
         CHECK(uv_poll_stop(&l->poll) == 0);
 }
 
-static void handshake_end(struct handshake *h)
+static void opening_end(struct opening *o)
 {
-    list_remove(&h->node);
-    free(h);
+    o->listener->opening_count--;
+    list_remove(&o->node);
+    free(o);
 }
 
-static void on_handshake(void *owner, int error)
+static void on_opened(void *owner, int error)
 {
-    struct handshake *h = owner;
-    struct listener *l = h->listener;
-    struct stream *stream = TAKE(&h->stream);
+    struct opening *o = owner;
+    struct listener *l = o->listener;
+    struct stream *stream = TAKE(&o->stream);
+    const char *fault = stream_preface_fault(stream);
 
-    handshake_end(h);
+    opening_end(o);
     if (error == 0) {
         l->on_accept(l->owner, stream);
         return;
     }
-    log_debug(NULL, "tls handshake failed", LOG_STR("listener", l->address),
-              LOG_STR("client", stream_peer_address(stream)),
-              LOG_STR("reason", stream_error_text(stream)));
+    if (fault != NULL)
+        l->on_fault(l->owner, stream_peer_address(stream), fault);
+    else
+        log_debug(NULL, "connection failed before its first request",
+                  LOG_STR("listener", l->address), LOG_STR("client", stream_peer_address(stream)),
+                  LOG_STR("reason", stream_error_text(stream)));
     stream_close(&stream, 0);
 }
 
-static const struct stream_events handshake_events = {.on_connect = on_handshake};
+static const struct stream_events opening_events = {.on_connect = on_opened};
 
 static void take_connection(struct listener *l, int fd, const struct sockaddr *peer)
 {
-    struct handshake *h;
+    enum listener_admission admission = l->admit != NULL ? l->admit(l->owner, peer) : LISTENER_TAKE;
+    struct stream_opening wanted = {.has_proxy_header = admission == LISTENER_PROXY_HEADER,
+                                    .tls = l->tls,
+                                    .timeout_ms = l->handshake_timeout_ms,
+                                    .events = &opening_events};
+    struct opening *o;
 
-    if (l->tls == NULL) {
-        l->on_accept(l->owner, stream_accept(l->loop, fd, peer, NULL, 0, NULL, NULL));
+    if (admission == LISTENER_CLOSE) {
+        close(fd);
         return;
     }
-    h = mem_calloc(1, sizeof(*h));
-    h->listener = l;
-    list_node_init(&h->node);
-    list_append(&l->handshakes, &h->node);
-    h->stream =
-        stream_accept(l->loop, fd, peer, l->tls, l->handshake_timeout_ms, &handshake_events, h);
+    if (!wanted.has_proxy_header && l->tls == NULL) {
+        l->on_accept(l->owner, stream_accept(l->loop, fd, peer, NULL));
+        return;
+    }
+    o = mem_calloc(1, sizeof(*o));
+    o->listener = l;
+    list_node_init(&o->node);
+    list_append(&l->openings, &o->node);
+    l->opening_count++;
+    wanted.owner = o;
+    o->stream = stream_accept(l->loop, fd, peer, &wanted);
 }
 
 static void on_retry(struct timer *timer)
@@ -366,7 +384,7 @@ int listener_open(struct loop *loop, const struct listener_options *options, lis
     bool is_given = options->fd >= 0;
     int fd = options->fd, error;
 
-    CHECK(on_accept != NULL);
+    CHECK(on_accept != NULL && (options->admit == NULL || options->on_fault != NULL));
     if (!is_given) {
         if (parse_address(slice_of(options->address), &parsed) != NULL)
             return UV_EINVAL;
@@ -386,12 +404,14 @@ int listener_open(struct loop *loop, const struct listener_options *options, lis
     l->poll.data = l;
     l->loop = loop;
     l->on_accept = on_accept;
+    l->admit = options->admit;
+    l->on_fault = options->on_fault;
     l->owner = owner;
     l->tls = options->tls != NULL ? tls_context_ref(options->tls) : NULL;
     l->handshake_timeout_ms = options->handshake_timeout_ms > 0 ? options->handshake_timeout_ms
                                                                 : DEFAULT_HANDSHAKE_TIMEOUT_MS;
     l->address = mem_strdup(options->address != NULL ? options->address : "");
-    list_init(&l->handshakes);
+    list_init(&l->openings);
     note_bound(l, is_given ? NULL : &parsed);
     loop->open_count++;
     loop->owned_count++;
@@ -404,6 +424,12 @@ uint16_t listener_port(const struct listener *l)
 {
     CHECK_TAG(l, LISTENER);
     return l->port;
+}
+
+size_t listener_opening_count(const struct listener *l)
+{
+    CHECK_TAG(l, LISTENER);
+    return l->opening_count;
 }
 
 void listener_set_tls(struct listener *l, struct tls_context *tls)
@@ -446,11 +472,11 @@ void listener_close(struct listener **place)
     CHECK(l->fd >= 0);
     l->loop->owned_count--;
     timer_stop(l->loop, &l->retry);
-    LIST_EACH (&l->handshakes, node) {
-        struct handshake *h = CONTAINER_OF(node, struct handshake, node);
+    LIST_EACH (&l->openings, node) {
+        struct opening *o = CONTAINER_OF(node, struct opening, node);
 
-        stream_close(&h->stream, 0);
-        handshake_end(h);
+        stream_close(&o->stream, 0);
+        opening_end(o);
     }
     remove_socket_file(l);
     tls_context_unref(&l->tls);

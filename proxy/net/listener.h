@@ -10,12 +10,25 @@
 #include "net/loop.h"
 
 struct listener;
+struct sockaddr;
 struct stream;
 struct tls_context;
 
-/* stream is not adopted yet: on_accept calls stream_adopt() or stream_close().  With TLS the stream
- * is handed over after the handshake. */
+/* stream is not adopted yet: on_accept calls stream_adopt() or stream_close().  With a PROXY header
+ * and TLS the stream is handed over after both. */
 typedef void listener_cb(void *owner, struct stream *accepted);
+
+enum listener_admission {
+    LISTENER_TAKE,         /* it begins with its own bytes (or TLS) */
+    LISTENER_PROXY_HEADER, /* it must begin with a PROXY header (net/proxy_protocol.h) */
+    LISTENER_CLOSE         /* it is closed at once */
+};
+
+/* Asked for each connection when it was accepted, before anything is read. */
+typedef enum listener_admission listener_admit_cb(void *owner, const struct sockaddr *peer);
+/* A connection ended because its PROXY header was wrong or late; reason is static (see
+ * stream_preface_fault). */
+typedef void listener_fault_cb(void *owner, const char *peer, const char *reason);
 
 struct listener_options {
     const char *address; /* "0.0.0.0:8080", "[::]:8080", ":8080" (both families), "127.0.0.1:0",
@@ -25,8 +38,10 @@ struct listener_options {
     bool reuse_port;     /* SO_REUSEPORT: one listener per worker */
     int backlog;         /* 0: 4096 */
     unsigned unix_mode;  /* of the file of a unix socket; 0: what the umask leaves of 0777 */
-    struct tls_context *tls; /* NULL: plain */
-    uint64_t handshake_timeout_ms;
+    struct tls_context *tls;       /* NULL: plain */
+    uint64_t handshake_timeout_ms; /* for PROXY header and TLS together */
+    listener_admit_cb *admit;      /* NULL: all are LISTENER_TAKE */
+    listener_fault_cb *on_fault;   /* with admit */
 };
 
 /* Check an address without opening it; on false *ret_error says what would be right (static). */
@@ -40,6 +55,9 @@ MUST_USE int listener_open(struct loop *loop, const struct listener_options *opt
 /* Handshakes that begin from now on use this context (renewed certificates).  Not NULL, and only
  * for a listener opened with TLS. */
 void listener_set_tls(struct listener *listener, struct tls_context *tls);
+
+/* Connections accepted and not handed over yet: their PROXY header or TLS is under way. */
+size_t listener_opening_count(const struct listener *listener);
 
 /* The port bound (useful with port 0), or 0 for a unix socket. */
 uint16_t listener_port(const struct listener *listener);

@@ -1,7 +1,7 @@
 /* The life of a stream.
  *
  *   stream_connect -> CONNECTING -> HANDSHAKING -> OPEN -------> BROKEN -> CLOSED -> memory reused
- *   listener       -> (HANDSHAKING) -> WAITING -> OPEN -> LINGERING -----> CLOSED
+ *   listener  -> (PREFACE) -> (HANDSHAKING) -> WAITING -> OPEN -> LINGERING -----> CLOSED
  *
  * A stream is one socket under one uv_poll_t, whatever its kind.  The socket is closed at once with
  * the handle; the memory is used again only after libuv's close callback, so that code that stands
@@ -29,6 +29,7 @@ static void on_event_due(struct loop_task *task)
 
     switch ((enum stream_state)s->state) {
     case STREAM_CONNECTING:
+    case STREAM_PREFACE:
     case STREAM_HANDSHAKING:
         stream_finish_connect(s, s->error);
         break;
@@ -54,6 +55,8 @@ static void on_deadline(struct timer *timer)
 
     if (s->state == STREAM_LINGERING)
         stream_close_now(s);
+    else if (s->state == STREAM_PREFACE)
+        stream_preface_fail(s, UV_ETIMEDOUT);
     else
         stream_finish_connect(s, UV_ETIMEDOUT);
 }
@@ -89,6 +92,7 @@ void stream_close_now(struct stream *s)
     tls_session_close(&s->tls);
     tls_context_unref(&s->tls_wanted);
     free(TAKE(&s->server_name));
+    stream_preface_clear(s);
     if (s->fd < 0) {
         loop_task_init(&s->event_task, on_closed_without_socket);
         loop_defer(s->loop, &s->event_task);
@@ -154,12 +158,20 @@ static void start_handshake(struct stream *s)
     stream_io_trim(s);
 }
 
+void stream_begin_tls(struct stream *s)
+{
+    if (s->tls_wanted != NULL)
+        start_handshake(s);
+    else
+        stream_finish_connect(s, 0);
+}
+
 static void take_connected(struct stream *s)
 {
     int error = socket_take_error(s->fd);
 
-    if (error == 0 && s->tls_wanted != NULL)
-        start_handshake(s);
+    if (error == 0)
+        stream_begin_tls(s);
     else
         stream_finish_connect(s, error);
 }
@@ -253,6 +265,9 @@ void stream_on_poll(uv_poll_t *poll, int status, int events)
     case STREAM_CONNECTING:
         take_connected(s);
         break;
+    case STREAM_PREFACE:
+        stream_preface_read(s);
+        break;
     case STREAM_HANDSHAKING:
     case STREAM_OPEN:
         take_open_event(s, status, events);
@@ -314,28 +329,31 @@ struct stream *stream_connect(struct loop *loop, const struct sockaddr *address,
 /* Accepting. */
 
 struct stream *stream_accept(struct loop *loop, int fd, const struct sockaddr *peer,
-                             struct tls_context *tls, uint64_t timeout_ms,
-                             const struct stream_events *events, void *owner)
+                             const struct stream_opening *opening)
 {
     int error;
     struct stream *s = make_stream(loop, fd, peer, &error);
 
     s->is_accepted = true;
-    s->events = events;
-    s->owner = owner;
     s->error = error;
     s->state = STREAM_WAITING;
-    if (tls == NULL)
+    if (opening == NULL)
         return s;
+    s->events = opening->events;
+    s->owner = opening->owner;
     s->state = STREAM_HANDSHAKING;
-    if (error == 0)
-        s->tls = tls_session_open(tls, NULL, stream_io_on_sealed, s);
-    if (s->tls == NULL) {
+    if (error == 0 && opening->has_proxy_header) {
+        stream_preface_begin(s);
+        s->tls_wanted = opening->tls != NULL ? tls_context_ref(opening->tls) : NULL;
+    } else if (error == 0) {
+        s->tls = tls_session_open(opening->tls, NULL, stream_io_on_sealed, s);
+    }
+    if (s->tls == NULL && s->preface == NULL) {
         s->error = error != 0 ? error : UV_ENOMEM;
         loop_defer(loop, &s->event_task);
         return s;
     }
-    timer_start(loop, &s->timer, timeout_ms, on_deadline);
+    timer_start(loop, &s->timer, opening->timeout_ms, on_deadline);
     stream_io_watch(s);
     return s;
 }
@@ -538,6 +556,11 @@ uint16_t stream_local_port(const struct stream *s)
     union socket_address local;
 
     return get_local(s, &local) ? socket_address_port(&local.any) : 0;
+}
+
+bool stream_is_peer_hidden(const struct stream *s)
+{
+    return s->is_peer_hidden;
 }
 
 bool stream_is_tls(const struct stream *s)

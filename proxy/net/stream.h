@@ -91,8 +91,12 @@ void stream_close(struct stream **stream, uint64_t linger_ms);
 /* The same with a TCP reset (SO_LINGER 0): the peer can tell that the message was cut. */
 void stream_abort(struct stream **stream);
 
+/* The other end, or whom a PROXY header names in its place. */
 const char *stream_peer_address(const struct stream *stream);
 uint16_t stream_peer_port(const struct stream *stream);
+/* A PROXY header says that the connection is relayed, and not for whom: the address is the
+ * relay's. */
+bool stream_is_peer_hidden(const struct stream *stream);
 const char *stream_local_address(const struct stream *stream);
 uint16_t stream_local_port(const struct stream *stream);
 bool stream_is_tls(const struct stream *stream);

@@ -17,7 +17,8 @@
 
 static bool wants_bytes(const struct stream *s)
 {
-    if (s->state == STREAM_HANDSHAKING || s->state == STREAM_LINGERING)
+    if (s->state == STREAM_PREFACE || s->state == STREAM_HANDSHAKING ||
+        s->state == STREAM_LINGERING)
         return !s->has_ended;
     return s->state == STREAM_OPEN && s->is_reading && !s->has_ended;
 }

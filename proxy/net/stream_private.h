@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <uv.h>
 
+#include "base/buf.h"
 #include "net/loop_private.h"
 #include "net/out_queue.h"
 #include "net/socket.h"
@@ -16,7 +17,8 @@
 
 enum stream_state {
     STREAM_CONNECTING,  /* the kernel is at work, or its answer waits for event_task */
-    STREAM_HANDSHAKING, /* TLS is; no application bytes yet */
+    STREAM_PREFACE,     /* accepted; the PROXY header comes first */
+    STREAM_HANDSHAKING, /* TLS is at work; no application bytes yet */
     STREAM_WAITING,     /* accepted, not adopted */
     STREAM_OPEN,
     STREAM_BROKEN,    /* the owner knows, and has still to close it */
@@ -41,6 +43,7 @@ struct stream {
     bool is_notify_sent; /* TLS close_notify */
     bool is_shut;        /* FIN is sent */
     bool is_unwatched;   /* nothing more can be learned without reading */
+    bool is_peer_hidden; /* the PROXY header does not tell the peer */
     uv_poll_t poll;
     struct loop *loop;
     const struct stream_events *events;
@@ -53,17 +56,38 @@ struct stream {
     struct tls_session *tls;        /* NULL: plain, or TCP is not connected yet */
     struct tls_context *tls_wanted; /* until the session is open */
     char *server_name;
+    struct stream_preface *preface; /* while the PROXY header comes, or when it was wrong */
     uint64_t read_bytes, taken_bytes;
     union socket_address peer;
     char peer_text[INET6_ADDRSTRLEN], local_text[INET6_ADDRSTRLEN];
 };
 
-/* A connected socket from accept4 (not blocking, close-on-exec), which is taken over.  With tls the
- * hands are shaken first, and then, or on failure, events->on_connect is called; without, the
- * stream can be adopted at once and events may be NULL. */
+/* What comes before an accepted connection's own bytes. */
+struct stream_opening {
+    bool has_proxy_header;
+    struct tls_context *tls; /* NULL: plain */
+    uint64_t timeout_ms;     /* for both together */
+    const struct stream_events *events;
+    void *owner;
+};
+
+/* A connected socket from accept4 (not blocking, close-on-exec), which is taken over.  With an
+ * opening its parts are awaited, and then, or on failure, events->on_connect is called; without
+ * (NULL), the stream can be adopted at once. */
 struct stream *stream_accept(struct loop *loop, int fd, const struct sockaddr *peer,
-                             struct tls_context *tls, uint64_t timeout_ms,
-                             const struct stream_events *events, void *owner);
+                             const struct stream_opening *opening);
+
+/* stream_preface.c */
+
+void stream_preface_begin(struct stream *stream);
+void stream_preface_clear(struct stream *stream);
+/* From the loop only: these call the owner. */
+void stream_preface_read(struct stream *stream);
+void stream_preface_fail(struct stream *stream, int error);
+/* What was wrong with the PROXY header, as the reason of a metric: proxy-header-malformed,
+ * -too-long, -checksum, -missing, -incomplete or -timeout; static.  NULL: nothing, or nothing came.
+ */
+const char *stream_preface_fault(const struct stream *stream);
 
 /* stream_io.c */
 
@@ -90,7 +114,9 @@ void stream_io_settle_error(struct stream *stream);
 /* Read and drop; for STREAM_LINGERING. */
 void stream_io_discard(struct stream *stream);
 
-/* stream.c, for stream_io.c */
+/* stream.c, for the others */
+/* The hands are shaken if that is wanted; else the stream is connected. */
+void stream_begin_tls(struct stream *stream);
 void stream_finish_connect(struct stream *stream, int error);
 void stream_close_now(struct stream *stream);
 void stream_on_poll(uv_poll_t *poll, int status, int events);

@@ -374,6 +374,14 @@ static void check_trusted(struct schema *schema, const struct policy_settings *s
     }
 }
 
+static void check_proxy_protocol(struct schema *schema, const struct policy_settings *settings)
+{
+    if (settings->proxy_protocol != POLICY_PROXY_OFF && settings->trusted_proxy_count == 0 &&
+        schema_is_sound(schema, "trusted_proxies"))
+        schema_problem(schema, POLICY_ERROR, "proxy_protocol",
+                       "needs trusted_proxies: only their PROXY headers are believed");
+}
+
 static void check_escaped_slashes(struct schema *schema, const struct policy *policy)
 {
     if (policy->settings.escaped_slashes == POLICY_SLASHES_KEEP)
@@ -408,6 +416,7 @@ void checks_policy(struct schema *schema, void *record)
     check_some_upstream(schema);
     check_addresses(schema, &policy->settings);
     check_trusted(schema, &policy->settings);
+    check_proxy_protocol(schema, &policy->settings);
     if (policy->route_count > MAX_ROUTES) {
         schema_problem(schema, POLICY_ERROR, "routes", "too many routes: at most %d", MAX_ROUTES);
         return;

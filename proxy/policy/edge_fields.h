@@ -6,6 +6,7 @@
 #include "policy/schema.h"
 
 /* Each list in the order of its enum. */
+extern const char *const edge_fields_proxy_choices[], *const edge_fields_proxy_help[];
 extern const char *const edge_fields_slash_choices[], *const edge_fields_slash_help[];
 
 #endif

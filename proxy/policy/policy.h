@@ -40,6 +40,9 @@ enum policy_store_failure { POLICY_FAIL_ALLOW, POLICY_FAIL_DENY, POLICY_FAIL_LOC
 enum policy_headers { POLICY_HEADERS_DRAFT, POLICY_HEADERS_LEGACY, POLICY_HEADERS_OFF };
 enum policy_access_log { POLICY_LOG_OFF, POLICY_LOG_ERRORS, POLICY_LOG_ALL };
 enum policy_no_route { POLICY_NO_ROUTE_FORWARD, POLICY_NO_ROUTE_REFUSE };
+/* Who must begin a connection with a PROXY header: trusted peers, or every peer, all of them trusted.
+ */
+enum policy_proxy_protocol { POLICY_PROXY_OFF, POLICY_PROXY_TRUSTED, POLICY_PROXY_REQUIRE };
 enum policy_escaped_slashes { POLICY_SLASHES_KEEP, POLICY_SLASHES_REFUSE };
 /* Fixed windows start at the first hit, or where the calendar says. */
 enum policy_align { POLICY_ALIGN_CALENDAR, POLICY_ALIGN_FIRST_HIT };
@@ -255,6 +258,7 @@ struct policy_settings {
     uint64_t embedded_max_bytes;
     const struct policy_cidr *trusted_proxies;
     size_t trusted_proxy_count;
+    enum policy_proxy_protocol proxy_protocol;
     uint64_t ipv6_prefix, ipv4_prefix;
     enum policy_access_log access_log;
     enum log_level log_level;

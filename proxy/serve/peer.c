@@ -38,14 +38,15 @@ static struct slice address_text(const struct policy_settings *settings,
     return slice_of(text);
 }
 
-void peer_find(const struct policy_settings *settings, const char *address, struct peer *ret)
+void peer_find(const struct policy_settings *settings, const char *address, bool is_hidden,
+               struct peer *ret)
 {
     struct in6_addr parsed;
 
     *ret = (struct peer){.address = slice_of(address)};
     if (slice_equal(ret->address, SLICE("unix")))
         ret->address = SLICE_NONE;
-    if (settings->trusted_proxy_count == 0)
+    if (settings->trusted_proxy_count == 0 || is_hidden)
         return;
     parse_peer(ret, &parsed);
     ret->is_trusted = policy_is_trusted(settings, &parsed);
@@ -68,7 +69,8 @@ void peer_find_client(struct peer *peer, const struct policy_settings *settings,
         return;
     parse_peer(peer, &address);
     policy_find_client(settings, &address, forwarded_for,
-                       collect_forwarded_for(fields, forwarded_for), &client);
+                       peer->is_trusted ? collect_forwarded_for(fields, forwarded_for) : 0,
+                       &client);
     peer->client_key = address_text(settings, &client, arena);
     if (peer->is_trusted || peer->address.at == NULL)
         peer->client_address = address_text(&unmasked, &client, arena);

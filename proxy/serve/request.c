@@ -289,7 +289,8 @@ static void *on_request(void *owner, struct http_conn *conn, const struct http_r
     r->request_id = request_id(env, head, arena);
     relay_init(&r->relay, env->loop, conn, head);
     env->active_requests++;
-    peer_find(&r->policy->settings, stream_peer_address(http_conn_stream(conn)), &r->peer);
+    peer_find(&r->policy->settings, stream_peer_address(http_conn_stream(conn)),
+              stream_is_peer_hidden(http_conn_stream(conn)), &r->peer);
     request_run(r);
     return r;
 }
