@@ -1,6 +1,8 @@
 /* Streams that work: bytes both ways, half-close, backpressure, closing in every callback. */
+#include <netinet/tcp.h>
 #include <unistd.h>
 
+#include "net/stream_private.h"
 #include "unit/stream_world.h"
 
 static void test_echo(void **state)
@@ -24,6 +26,35 @@ static void test_echo(void **state)
     assert_string_equal(stream_local_address(w.server.stream), "127.0.0.1");
     assert_int_equal(stream_local_port(w.client.stream), stream_peer_port(w.server.stream));
     assert_false(stream_is_tls(w.client.stream));
+    close_world(&w);
+}
+
+static int int_option(const struct stream *stream, int level, int name)
+{
+    int value = 0;
+    socklen_t size = sizeof(value);
+
+    assert_int_equal(getsockopt(stream->fd, level, name, &value, &size), 0);
+    return value;
+}
+
+/* A peer that vanished without a word is found out in 60 s and six probes, on both sides. */
+static void test_keep_alive(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    open_world(&w);
+    run_until_connected(&w);
+    for (size_t i = 0; i < 2; i++) {
+        const struct stream *s = i == 0 ? w.client.stream : w.server.stream;
+
+        assert_int_equal(int_option(s, SOL_SOCKET, SO_KEEPALIVE), 1);
+        assert_int_equal(int_option(s, IPPROTO_TCP, TCP_KEEPIDLE), 60);
+        assert_int_equal(int_option(s, IPPROTO_TCP, TCP_KEEPINTVL), 10);
+        assert_int_equal(int_option(s, IPPROTO_TCP, TCP_KEEPCNT), 6);
+        assert_int_equal(int_option(s, IPPROTO_TCP, TCP_NODELAY), 1);
+    }
     close_world(&w);
 }
 
@@ -242,6 +273,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_echo),
+        cmocka_unit_test(test_keep_alive),
         cmocka_unit_test(test_write_before_connect),
         cmocka_unit_test(test_write_from_timer_and_tick_flush),
         cmocka_unit_test(test_half_close_both_ways),
