@@ -88,7 +88,9 @@ static bool take_target(struct explained *e, struct slice target)
 
 static bool take_client(struct explained *e, const char *text)
 {
-    struct slice forwarded = find_header(e, SLICE("x-forwarded-for"));
+    bool is_rfc7239 = e->policy->settings.forwarding == POLICY_FORWARDING_FORWARDED;
+    struct slice forwarded =
+        find_header(e, is_rfc7239 ? SLICE("forwarded") : SLICE("x-forwarded-for"));
     struct in6_addr peer, client;
 
     if (!policy_parse_ip(slice_of(text), &peer))

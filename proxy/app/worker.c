@@ -219,6 +219,7 @@ static void find_slots(struct worker *w)
     w->accepted_slot = metrics_series0(m, METRIC_CLIENT_ACCEPTED);
     w->refused_slot = metrics_series1(m, METRIC_CLIENT_REFUSED, "max-connections");
     w->dropped_slot = metrics_series0(m, METRIC_ACCESS_LOG_DROPPED);
+    w->env.sampled_out_slot = metrics_series0(m, METRIC_ACCESS_LOG_SAMPLED_OUT);
     w->workers_slot = metrics_series0(m, METRIC_WORKERS);
 }
 

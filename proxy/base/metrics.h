@@ -95,6 +95,8 @@
       "Script calls refused because the embedded store was full.")                                 \
     X(ACCESS_LOG_DROPPED, "access_log_dropped_total", COUNTER, "",                                 \
       "Access log lines dropped because the log could not keep up.")                               \
+    X(ACCESS_LOG_SAMPLED_OUT, "access_log_sampled_out_total", COUNTER, "",                         \
+      "Requests without an access log line, as access_log_options.sample has it.")                 \
     X(WORKERS, "workers", GAUGE, "", "Worker threads.")                                            \
     X(DRAINING, "draining", GAUGE, "", "1 while the process drains.")                              \
     X(CONFIG_RELOADS, "config_reloads_total", COUNTER, "result",                                   \

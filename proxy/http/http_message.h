@@ -38,6 +38,7 @@
     X(X_FORWARDED_HOST, "x-forwarded-host", false)                                                 \
     X(X_REQUEST_ID, "x-request-id", false)                                                         \
     X(TRACEPARENT, "traceparent", false)                                                           \
+    X(TRACESTATE, "tracestate", false)                                                             \
     X(RETRY_AFTER, "retry-after", false)                                                           \
     X(RATELIMIT, "ratelimit", false)                                                               \
     X(RATELIMIT_POLICY, "ratelimit-policy", false)                                                 \

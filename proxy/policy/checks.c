@@ -382,6 +382,17 @@ static void check_proxy_protocol(struct schema *schema, const struct policy_sett
                        "needs trusted_proxies: only their PROXY headers are believed");
 }
 
+/* What is given, and can have no effect. */
+static void check_edge(struct schema *schema, const struct policy_settings *settings)
+{
+    if (settings->trace != POLICY_TRACE_MAKE && settings->trace_sample_ppm != 1000000)
+        schema_problem(schema, POLICY_WARNING, "forwarding",
+                       "trace_sample has no effect: only trace: make makes traces");
+    if (settings->access_log != POLICY_LOG_ALL && schema_is_given(schema, "access_log_options"))
+        schema_problem(schema, POLICY_WARNING, "access_log_options",
+                       "has no effect: access_log is not \"all\"");
+}
+
 static void check_escaped_slashes(struct schema *schema, const struct policy *policy)
 {
     if (policy->settings.escaped_slashes == POLICY_SLASHES_KEEP)
@@ -417,6 +428,7 @@ void checks_policy(struct schema *schema, void *record)
     check_addresses(schema, &policy->settings);
     check_trusted(schema, &policy->settings);
     check_proxy_protocol(schema, &policy->settings);
+    check_edge(schema, &policy->settings);
     if (policy->route_count > MAX_ROUTES) {
         schema_problem(schema, POLICY_ERROR, "routes", "too many routes: at most %d", MAX_ROUTES);
         return;

@@ -1,8 +1,9 @@
 /* Who the client is: addresses as text, trusted proxies, and the walk back through the hops that
- * X-Forwarded-For names.  Declared in policy.h. */
+ * X-Forwarded-For or Forwarded names.  Declared in policy.h. */
 #include <arpa/inet.h>
 #include <stdio.h>
 
+#include "policy/forwarded.h"
 #include "policy/policy.h"
 
 /* Hops looked at, from the right; a request with more has its client at the last one. */
@@ -130,28 +131,71 @@ static bool take_last(struct slice *rest, struct slice *ret_part)
     return true;
 }
 
-void policy_find_client(const struct policy_settings *settings, const struct in6_addr *peer,
-                        const struct slice *forwarded_for, size_t forwarded_for_count,
-                        struct in6_addr *ret_client)
+static void walk_x_forwarded_for(const struct policy_settings *settings, const struct slice *values,
+                                 size_t value_count, struct in6_addr *client)
 {
     size_t hop_count = 0;
 
-    *ret_client = *peer;
-    for (size_t i = forwarded_for_count; i > 0; i--) {
-        struct slice rest = forwarded_for[i - 1], hop;
+    for (size_t i = value_count; i > 0; i--) {
+        struct slice rest = values[i - 1], hop;
 
         while (take_last(&rest, &hop)) {
             struct in6_addr address;
 
-            /* A hop counts only as the word of the one to its right. */
-            if (!policy_is_trusted(settings, ret_client) || hop_count++ == MAX_HOPS)
-                return;
             /* Empty list members are to be ignored (RFC 9110, section 5.6.1.2). */
             if (hop.len == 0)
                 continue;
+            /* A hop counts only as the word of the one to its right. */
+            if (!policy_is_trusted(settings, client) || hop_count++ == MAX_HOPS)
+                return;
             if (!policy_parse_ip(hop, &address))
                 return;
-            *ret_client = address;
+            *client = address;
         }
     }
+}
+
+/* The last elements of a value, in a ring; how many there are, or SIZE_MAX when it is malformed. */
+static size_t read_forwarded(struct slice value, struct forwarded_element ring[MAX_HOPS])
+{
+    struct forwarded_element element;
+    enum forwarded_status status;
+    size_t count = 0;
+
+    while ((status = forwarded_next(&value, &element)) == FORWARDED_ELEMENT)
+        ring[count++ % MAX_HOPS] = element;
+    return status == FORWARDED_MALFORMED ? SIZE_MAX : count;
+}
+
+static void walk_forwarded(const struct policy_settings *settings, const struct slice *values,
+                           size_t value_count, struct in6_addr *client)
+{
+    struct forwarded_element ring[MAX_HOPS];
+    size_t hop_count = 0;
+
+    for (size_t i = value_count; i > 0 && policy_is_trusted(settings, client); i--) {
+        size_t count = read_forwarded(values[i - 1], ring);
+
+        if (count == SIZE_MAX)
+            return;
+        while (count > 0) {
+            const struct forwarded_element *hop = &ring[--count % MAX_HOPS];
+
+            /* Nobody vouches for what stands left of a hop that is not told. */
+            if (!policy_is_trusted(settings, client) || hop_count++ == MAX_HOPS ||
+                hop->kind != FORWARDED_FOR_ADDRESS)
+                return;
+            *client = hop->address;
+        }
+    }
+}
+
+void policy_find_client(const struct policy_settings *settings, const struct in6_addr *peer,
+                        const struct slice *values, size_t value_count, struct in6_addr *ret_client)
+{
+    *ret_client = *peer;
+    if (settings->forwarding == POLICY_FORWARDING_FORWARDED)
+        walk_forwarded(settings, values, value_count, ret_client);
+    else
+        walk_x_forwarded_for(settings, values, value_count, ret_client);
 }

@@ -9,4 +9,7 @@
 extern const char *const edge_fields_proxy_choices[], *const edge_fields_proxy_help[];
 extern const char *const edge_fields_slash_choices[], *const edge_fields_slash_help[];
 
+/* `forwarding` and `access_log_options`, in the policy's settings. */
+extern const struct schema_section edge_fields_forwarding, edge_fields_access_log;
+
 #endif

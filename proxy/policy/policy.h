@@ -43,6 +43,14 @@ enum policy_no_route { POLICY_NO_ROUTE_FORWARD, POLICY_NO_ROUTE_REFUSE };
 /* Who must begin a connection with a PROXY header: trusted peers, or every peer, all of them trusted.
  */
 enum policy_proxy_protocol { POLICY_PROXY_OFF, POLICY_PROXY_TRUSTED, POLICY_PROXY_REQUIRE };
+/* Which fields tell the service, and are believed when they come from a trusted proxy.  Both: what is
+ * believed is X-Forwarded-*, and Forwarded is made from it. */
+enum policy_forwarding {
+    POLICY_FORWARDING_X_FORWARDED,
+    POLICY_FORWARDING_FORWARDED,
+    POLICY_FORWARDING_BOTH
+};
+enum policy_trace { POLICY_TRACE_PASS, POLICY_TRACE_MAKE };
 enum policy_escaped_slashes { POLICY_SLASHES_KEEP, POLICY_SLASHES_REFUSE };
 /* Fixed windows start at the first hit, or where the calendar says. */
 enum policy_align { POLICY_ALIGN_CALENDAR, POLICY_ALIGN_FIRST_HIT };
@@ -259,8 +267,13 @@ struct policy_settings {
     const struct policy_cidr *trusted_proxies;
     size_t trusted_proxy_count;
     enum policy_proxy_protocol proxy_protocol;
+    enum policy_forwarding forwarding;
+    enum policy_trace trace;
+    uint64_t trace_sample_ppm; /* of the traces made, so many of a million are sampled */
     uint64_t ipv6_prefix, ipv4_prefix;
     enum policy_access_log access_log;
+    uint64_t access_log_sample_ppm; /* of good and quick requests, so many of a million have a line */
+    uint64_t access_log_slow_ms;    /* from then on a request is not quick */
     enum log_level log_level;
     enum policy_reload reload;
     enum policy_headers ratelimit_headers;
@@ -348,10 +361,11 @@ void policy_client_ip_text(const struct policy_settings *settings, const struct 
 bool policy_is_trusted(const struct policy_settings *settings, const struct in6_addr *address);
 /* "1.2.3.4", "::1", "[::1]:80", "1.2.3.4:80" to an address (v4 as mapped). */
 MUST_USE bool policy_parse_ip(struct slice text, struct in6_addr *ret_address);
-/* The client: the peer if it is not trusted, else the right-most untrusted hop of X-Forwarded-For
- * (all values joined, in order).  Malformed hops end the walk at the last good one. */
+/* Walks from peer towards the client through trusted hops of X-Forwarded-For, or of Forwarded when
+ * that alone is in use (all values, in order).  Malformed hops end the walk at the last good one;
+ * of Forwarded nothing is good left of what is malformed (policy/forwarded.h). */
 void policy_find_client(const struct policy_settings *settings, const struct in6_addr *peer,
-                        const struct slice *forwarded_for, size_t forwarded_for_count,
+                        const struct slice *values, size_t value_count,
                         struct in6_addr *ret_client);
 
 #endif

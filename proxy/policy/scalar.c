@@ -342,6 +342,51 @@ bool scalar_read_rate(struct slice text, struct scalar_rate *ret_rate, struct sc
     return true;
 }
 
+#define RATIO_ONE UINT64_C(1000000)
+
+/* "0.25", "1", "1.000": whole and at most six digits behind the point. */
+static bool read_decimal(struct slice text, uint64_t *ret_ppm)
+{
+    struct slice whole = slice_head(text, slice_find(text, '.')),
+                 rest = slice_skip(text, whole.len);
+    uint64_t units, ppm = 0;
+
+    if (!slice_to_uint64(whole, &units) || units > 1 || rest.len > 7 || rest.len == 1)
+        return false;
+    for (size_t i = 1; i < 7; i++) {
+        char digit = i < rest.len ? rest.at[i] : '0';
+
+        if (!isdigit((unsigned char)digit))
+            return false;
+        ppm = ppm * 10 + (uint64_t)(digit - '0');
+    }
+    *ret_ppm = units * RATIO_ONE + ppm;
+    return true;
+}
+
+bool scalar_read_ratio(struct slice text, uint64_t *ret_ppm, struct scalar_fault *fault)
+{
+    static const char verdict[] = "is not a share";
+    struct slice part = slice_head(text, slice_find(text, '/'));
+    uint64_t parts, all;
+
+    if (part.len == text.len) {
+        if (!read_decimal(text, ret_ppm))
+            return scalar_fail(fault, verdict,
+                               "write it like 1/100 or 0.01, with at most six digits behind the "
+                               "point");
+    } else {
+        if (!slice_to_uint64(part, &parts) ||
+            !slice_to_uint64(slice_skip(text, part.len + 1), &all))
+            return scalar_fail(fault, verdict, "write it like 1/100 or 0.01");
+        if (all == 0 || all > RATIO_ONE || parts > all)
+            return scalar_fail(fault, verdict,
+                               "it is at least 0 and at most 1, in steps of 1/1000000");
+        *ret_ppm = (parts * RATIO_ONE + all / 2) / all;
+    }
+    return *ret_ppm <= RATIO_ONE || scalar_fail(fault, "is more than all of it", "at most 1");
+}
+
 static bool read_ip(struct slice text, struct in6_addr *ret_address, bool *ret_is_v4)
 {
     char terminated[INET6_ADDRSTRLEN + 1];

@@ -42,6 +42,9 @@ MUST_USE bool scalar_read_utc_offset(struct slice text, int64_t *ret_us,
 /* Lower-case letters, digits, '.', '_', '-'; the first a letter or digit; at most 64. */
 MUST_USE bool scalar_read_name(struct slice text, struct scalar_fault *fault);
 
+/* "1/100", "0.01", "1": from 0 to 1, in millionths. */
+MUST_USE bool scalar_read_ratio(struct slice text, uint64_t *ret_ppm, struct scalar_fault *fault);
+
 enum scalar_calendar { SCALAR_EXACT, SCALAR_MONTH, SCALAR_YEAR };
 
 struct scalar_rate {

@@ -8,7 +8,7 @@
 /* Bytes one text may take in the line.  There are 12 of them; the names and numbers around them
  * take less than FIXED_MAX_BYTES. */
 #define VALUE_MAX_BYTES 1024
-#define FIXED_MAX_BYTES 768
+#define FIXED_MAX_BYTES 800
 _Static_assert(12 * VALUE_MAX_BYTES + FIXED_MAX_BYTES <= ACCESS_LOG_LINE_BYTES, "a line fits");
 
 struct line {
@@ -52,6 +52,27 @@ static void put_number(struct line *line, struct slice key, uint64_t value)
         return;
     put(line, key);
     line->at = digits_put(line->at, value);
+}
+
+/* Millionths as a decimal: 0.01. */
+static void put_share(struct line *line, struct slice key, uint64_t ppm)
+{
+    char digits[6];
+    size_t len = sizeof(digits);
+
+    if (ppm == 0)
+        return;
+    put(line, key);
+    line->at = digits_put(line->at, ppm / 1000000);
+    ppm %= 1000000;
+    for (size_t i = len; i > 0; ppm /= 10)
+        digits[--i] = (char)('0' + ppm % 10);
+    while (len > 0 && digits[len - 1] == '0')
+        len--;
+    if (len == 0)
+        return;
+    *line->at++ = '.';
+    put(line, slice_from(digits, len));
 }
 
 static void put_time(struct line *line, struct access_log_clock *clock, uint64_t wall_us)
@@ -104,6 +125,7 @@ size_t access_log_format(struct access_log_clock *clock, const struct access_log
     put_string(&line, SLICE(",\"user_agent\":"), entry->user_agent);
     if (entry->upstream.len > 0)
         put_string(&line, SLICE(",\"upstream\":"), entry->upstream);
+    put_share(&line, SLICE(",\"sample_rate\":"), entry->sample_ppm);
     put(&line, SLICE("}\n"));
     return (size_t)(line.at - ret_line);
 }

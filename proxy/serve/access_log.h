@@ -26,6 +26,8 @@ struct access_log_entry {
     uint64_t lock_wait_us, lock_token; /* or ACCESS_LOG_NONE */
     struct slice client_ip, request_id, trace_id, user_agent; /* at == NULL: left out */
     struct slice upstream;                                    /* address, or empty */
+    uint64_t sample_ppm; /* the line stands for others that have none: it is one of so many in a
+                            million; 0: for itself */
 };
 
 /* The date text of the last second seen; one per worker; zero is its fresh state. */

@@ -1,16 +1,18 @@
 #include "serve/forward.h"
 
-/* Fields added to a head at most: Host, X-Forwarded-For, -Proto, -Host, X-Request-Id, Via and those
- * of a verdict; or those of a verdict, X-Request-Id and Via. */
-#define MAX_ADDED (6 + VERDICT_MAX_UPSTREAM_FIELDS)
+#include "serve/forwarded_field.h"
+
+/* Fields added to a head at most: Host, X-Forwarded-For, -Proto, -Host, Forwarded, traceparent,
+ * X-Request-Id, Via and those of a verdict; or those of a verdict, X-Request-Id and Via. */
+#define MAX_ADDED (8 + VERDICT_MAX_UPSTREAM_FIELDS)
 _Static_assert(VERDICT_MAX_FIELDS + 2 <= MAX_ADDED, "both directions fit");
 
 _Static_assert(HTTP_FIELD_COUNT <= 64, "field ids fit a word");
 #define BIT(id) (UINT64_C(1) << HTTP_FIELD_##id)
 
 #define FENCE_FIELDS (BIT(FENCING_TOKEN) | BIT(LOCK_KEY) | BIT(LOCK_MODE))
-#define FORWARDED_FIELDS                                                                           \
-    (BIT(FORWARDED) | BIT(X_FORWARDED_FOR) | BIT(X_FORWARDED_PROTO) | BIT(X_FORWARDED_HOST))
+#define X_FORWARDED_FIELDS (BIT(X_FORWARDED_FOR) | BIT(X_FORWARDED_PROTO) | BIT(X_FORWARDED_HOST))
+#define TRACE_FIELDS (BIT(TRACEPARENT) | BIT(TRACESTATE))
 
 /* A copy with room for more, in which the fields of dropped (a set of ids) are not forwarded. */
 static void copy_fields(const struct http_fields *from, uint64_t dropped, struct arena *arena,
@@ -58,8 +60,8 @@ static struct slice join_forwarded_for(const struct http_fields *fields, struct 
     return slice_from(start, (size_t)(out - start));
 }
 
-static void add_forwarded(const struct http_request *head, const struct forward_hop *hop,
-                          struct arena *arena, struct http_fields *fields)
+static void add_x_forwarded(const struct http_request *head, const struct forward_hop *hop,
+                            struct arena *arena, struct http_fields *fields)
 {
     const struct http_fields *sent = &head->fields;
 
@@ -85,11 +87,13 @@ static uint64_t dropped_from_request(const struct http_request *head, const stru
 
     if (!hop->is_fenced)
         dropped |= FENCE_FIELDS;
-    if (!hop->is_peer_trusted)
-        dropped |= FORWARDED_FIELDS;
+    if (!hop->is_peer_trusted || hop->forwarding == POLICY_FORWARDING_FORWARDED)
+        dropped |= X_FORWARDED_FIELDS;
     else if (hop->peer_address.at != NULL)
         dropped |= BIT(X_FORWARDED_FOR);
-    dropped |= BIT(X_REQUEST_ID);
+    dropped |= BIT(FORWARDED) | BIT(X_REQUEST_ID);
+    if (!hop->trace.is_sent)
+        dropped |= TRACE_FIELDS;
     if (!head->expects_continue || head->body == HTTP_BODY_NONE)
         dropped |= BIT(EXPECT);
     return dropped;
@@ -110,7 +114,13 @@ void forward_request(const struct http_request *head, const struct forward_hop *
     if (head->fields.first[HTTP_FIELD_HOST] == 0)
         add_field(&ret->fields, HTTP_FIELD_HOST, SLICE("Host"),
                   head->authority.len > 0 ? head->authority : hop->upstream_host);
-    add_forwarded(head, hop, arena, &ret->fields);
+    if (hop->forwarding != POLICY_FORWARDING_FORWARDED)
+        add_x_forwarded(head, hop, arena, &ret->fields);
+    if (hop->forwarding != POLICY_FORWARDING_X_FORWARDED)
+        add_field(&ret->fields, HTTP_FIELD_FORWARDED, SLICE("Forwarded"),
+                  forwarded_field_make(head, hop, arena));
+    if (hop->trace.made.at != NULL)
+        add_field(&ret->fields, HTTP_FIELD_TRACEPARENT, SLICE("traceparent"), hop->trace.made);
     add_field(&ret->fields, HTTP_FIELD_X_REQUEST_ID, SLICE("X-Request-Id"), hop->request_id);
     add_field(&ret->fields, HTTP_FIELD_VIA, SLICE("Via"), via(head->minor));
     for (size_t i = 0; hop->verdict != NULL && i < hop->verdict->upstream_field_count; i++)

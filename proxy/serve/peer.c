@@ -2,19 +2,20 @@
 
 #include <netinet/in.h>
 
-#define MAX_FORWARDED_FOR 16
+#define MAX_VALUES 16
 
 /* The last values: what stands further left is further from what we trust. */
-static size_t collect_forwarded_for(const struct http_fields *fields, struct slice *ret_values)
+static size_t collect_values(const struct http_fields *fields, enum http_field_id id,
+                             struct slice *ret_values)
 {
     size_t count = 0;
 
-    if (fields->first[HTTP_FIELD_X_FORWARDED_FOR] == 0)
+    if (fields->first[id] == 0)
         return 0;
-    for (size_t i = fields->first[HTTP_FIELD_X_FORWARDED_FOR] - 1; i < fields->count; i++) {
-        if (fields->items[i].id != HTTP_FIELD_X_FORWARDED_FOR)
+    for (size_t i = fields->first[id] - 1u; i < fields->count; i++) {
+        if (fields->items[i].id != id)
             continue;
-        if (count == MAX_FORWARDED_FOR)
+        if (count == MAX_VALUES)
             memmove(ret_values, ret_values + 1, --count * sizeof(*ret_values));
         ret_values[count++] = fields->items[i].value;
     }
@@ -56,7 +57,10 @@ void peer_find_client(struct peer *peer, const struct policy_settings *settings,
                       const struct http_fields *fields, struct arena *arena)
 {
     static const struct policy_settings unmasked = {.ipv4_prefix = 32, .ipv6_prefix = 128};
-    struct slice forwarded_for[MAX_FORWARDED_FOR];
+    enum http_field_id id = settings->forwarding == POLICY_FORWARDING_FORWARDED
+                                ? HTTP_FIELD_FORWARDED
+                                : HTTP_FIELD_X_FORWARDED_FOR;
+    struct slice values[MAX_VALUES];
     struct in6_addr address, client;
     bool is_ipv4 = peer->address.at != NULL && slice_find(peer->address, ':') == peer->address.len;
 
@@ -68,9 +72,8 @@ void peer_find_client(struct peer *peer, const struct policy_settings *settings,
     if (!peer->is_trusted && is_ipv4 && settings->ipv4_prefix == 32)
         return;
     parse_peer(peer, &address);
-    policy_find_client(settings, &address, forwarded_for,
-                       peer->is_trusted ? collect_forwarded_for(fields, forwarded_for) : 0,
-                       &client);
+    policy_find_client(settings, &address, values,
+                       peer->is_trusted ? collect_values(fields, id, values) : 0, &client);
     peer->client_key = address_text(settings, &client, arena);
     if (peer->is_trusted || peer->address.at == NULL)
         peer->client_address = address_text(&unmasked, &client, arena);

@@ -154,12 +154,27 @@ static bool is_fenced(const struct policy_route *route)
            (route->lock == NULL || route->lock->fencing == POLICY_FENCING_OFF);
 }
 
+/* A system call for the first request of a connection; who does not need it does not pay it. */
+static struct slice local_address(const struct request *r)
+{
+    struct slice text;
+
+    if (r->policy->settings.forwarding == POLICY_FORWARDING_X_FORWARDED)
+        return SLICE_NONE;
+    text = slice_of(stream_local_address(http_conn_stream(r->conn)));
+    return slice_equal(text, SLICE("unix")) || slice_equal(text, SLICE("unknown")) ? SLICE_NONE
+                                                                                   : text;
+}
+
 static enum step_next step_send(struct request *r)
 {
     const struct policy_upstream *upstream = r->route->upstream;
     struct forward_hop hop = {.peer_address = r->peer.address,
                               .request_id = r->request_id,
                               .upstream_host = slice_of(upstream->addresses[0].host_field),
+                              .local_address = local_address(r),
+                              .forwarding = r->policy->settings.forwarding,
+                              .trace = r->trace,
                               .is_peer_trusted = r->peer.is_trusted,
                               .is_fenced = is_fenced(r->route),
                               .verdict = r->verdict,
@@ -287,6 +302,8 @@ static void *on_request(void *owner, struct http_conn *conn, const struct http_r
     r->route = r->policy->unmatched;
     r->upstream_us = ACCESS_LOG_NONE;
     r->request_id = request_id(env, head, arena);
+    trace_find(&env->trace, &head->fields, env->policy->settings.trace == POLICY_TRACE_MAKE,
+               env->policy->settings.trace_sample_ppm, arena, &r->trace);
     relay_init(&r->relay, env->loop, conn, head);
     env->active_requests++;
     peer_find(&r->policy->settings, stream_peer_address(http_conn_stream(conn)),

@@ -42,6 +42,7 @@ struct serve_env {
     struct metrics *metrics;
     struct metrics_shard *shard;
     struct log_sink *access_log; /* NULL when off */
+    uint32_t sampled_out_slot;   /* METRIC_ACCESS_LOG_SAMPLED_OUT */
     const struct log_context *log;
     size_t active_requests;
     struct list detached; /* requests whose client has gone; init it before the first request */

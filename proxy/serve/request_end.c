@@ -40,8 +40,19 @@ static void count_request(struct request *r, uint64_t duration_us)
         metrics_add(shard, request_refusal_slot(r->env, r->route->name, r->refusal->reason), 1);
 }
 
+/* Good and quick requests are sampled; what went wrong, was slow or would have been refused is not.
+ */
+static bool is_ordinary(const struct request *r, const struct verdict *verdict,
+                        uint64_t duration_us)
+{
+    return r->status >= 100 && r->status < 400 && r->reason == NULL &&
+           duration_us < r->policy->settings.access_log_slow_ms * 1000 &&
+           (verdict->decision == NULL || strncmp(verdict->decision, "shadow", 6) != 0);
+}
+
 static void log_request(struct request *r, uint64_t duration_us)
 {
+    uint64_t sample_ppm = 0;
     const struct verdict *verdict = r->verdict != NULL ? r->verdict : &request_no_verdict;
     struct access_log_entry entry;
 
@@ -50,6 +61,14 @@ static void log_request(struct request *r, uint64_t duration_us)
     if (r->policy->settings.access_log == POLICY_LOG_ERRORS && r->status >= 100 &&
         r->status < 400 && r->reason == NULL)
         return;
+    if (r->policy->settings.access_log_sample_ppm < 1000000 &&
+        is_ordinary(r, verdict, duration_us)) {
+        sample_ppm = r->policy->settings.access_log_sample_ppm;
+        if (!trace_is_sampled(r->trace.id, r->request_id, sample_ppm)) {
+            metrics_add(r->env->shard, r->env->sampled_out_slot, 1);
+            return;
+        }
+    }
     peer_find_client(&r->peer, &r->policy->settings, &r->head->fields, r->arena);
     entry = (struct access_log_entry){
         .wall_us = loop_wall_clock_us(),
@@ -71,7 +90,8 @@ static void log_request(struct request *r, uint64_t duration_us)
         .sent_bytes = http_conn_sent_bytes(r->conn),
         .client_ip = r->peer.client_address,
         .request_id = r->request_id,
-        .trace_id = trace_id(http_fields_get(&r->head->fields, HTTP_FIELD_TRACEPARENT)),
+        .trace_id = r->trace.id,
+        .sample_ppm = sample_ppm,
         .user_agent = http_fields_get(&r->head->fields, HTTP_FIELD_USER_AGENT),
         .upstream = r->upstream_address,
     };

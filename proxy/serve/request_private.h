@@ -57,6 +57,7 @@ struct request {
     const struct verdict *verdict; /* of the guards; NULL until it is known */
     const struct verdict *refusal; /* what is answered instead of the service's answer */
     struct slice request_id;
+    struct trace trace;
     struct slice upstream_address;
     uint64_t sent_at_us, upstream_us;
     struct peer peer;

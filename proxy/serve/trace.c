@@ -2,6 +2,8 @@
 
 #include <sys/random.h>
 
+#define TRACEPARENT_BYTES 55
+
 static bool is_id_byte(char byte)
 {
     return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
@@ -47,16 +49,24 @@ static void put_hex(char *out, uint32_t bits)
     memcpy(out, &digits, sizeof(digits));
 }
 
+/* hex digits, a multiple of 16; not all of them 0. */
+static void put_random(struct trace_source *source, char *out, size_t digits)
+{
+    for (size_t at = 0; at < digits; at += 16) {
+        uint64_t bits = next_random(source);
+
+        while (bits == 0)
+            bits = next_random(source);
+        put_hex(out + at, (uint32_t)bits);
+        put_hex(out + at + 8, (uint32_t)(bits >> 32));
+    }
+}
+
 struct slice trace_make_request_id(struct trace_source *source, struct arena *arena)
 {
     char *text = arena_alloc(arena, 32);
 
-    for (size_t half = 0; half < 2; half++) {
-        uint64_t bits = next_random(source);
-
-        put_hex(text + half * 16, (uint32_t)bits);
-        put_hex(text + half * 16 + 8, (uint32_t)(bits >> 32));
-    }
+    put_random(source, text, 32);
     return slice_from(text, 32);
 }
 
@@ -96,4 +106,57 @@ struct slice trace_id(struct slice traceparent)
                                           : traceparent.len > 55 && traceparent.at[55] != '-')
         return SLICE_NONE;
     return id;
+}
+
+void trace_find(struct trace_source *source, const struct http_fields *fields, bool makes,
+                uint64_t sample_ppm, struct arena *arena, struct trace *ret)
+{
+    size_t first = fields->first[HTTP_FIELD_TRACEPARENT], count = 0;
+    char *text;
+
+    *ret = (struct trace){.id = SLICE_NONE, .made = SLICE_NONE};
+    for (size_t i = first; i > 0 && i <= fields->count; i++)
+        count += fields->items[i - 1].id == HTTP_FIELD_TRACEPARENT;
+    if (count == 1)
+        ret->id = trace_id(fields->items[first - 1].value);
+    ret->is_sent = ret->id.at != NULL;
+    if (ret->is_sent || !makes)
+        return;
+    text = arena_alloc(arena, TRACEPARENT_BYTES);
+    memcpy(text, "00-", 3);
+    put_random(source, text + 3, 32);
+    text[35] = '-';
+    put_random(source, text + 36, 16);
+    ret->id = slice_from(text + 3, 32);
+    memcpy(text + 52, trace_is_sampled(ret->id, SLICE(""), sample_ppm) ? "-01" : "-00", 3);
+    ret->made = slice_from(text, TRACEPARENT_BYTES);
+}
+
+/* FNV-1a, then mixed so that each bit counts. */
+static uint64_t hash_text(struct slice text)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+    for (size_t i = 0; i < text.len; i++)
+        hash = (hash ^ (unsigned char)text.at[i]) * UINT64_C(0x100000001b3);
+    hash = (hash ^ hash >> 33) * UINT64_C(0xff51afd7ed558ccd);
+    return hash ^ hash >> 33;
+}
+
+bool trace_is_sampled(struct slice id, struct slice request_id, uint64_t ppm)
+{
+    uint64_t bits = 0; /* 40 of them */
+
+    if (id.at == NULL) {
+        bits = hash_text(request_id) >> 24;
+    } else {
+        CHECK(id.len == 32);
+        for (size_t i = 18; i < 28; i++) {
+            unsigned char digit = (unsigned char)id.at[i];
+
+            bits = bits << 4 | (uint64_t)(digit <= '9' ? digit - '0' : digit - 'a' + 10);
+        }
+    }
+    /* The highest are taken. */
+    return bits * 1000000 >> 40 >= 1000000 - ppm;
 }

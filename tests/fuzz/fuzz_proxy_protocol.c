@@ -2,7 +2,9 @@
  * header, then what it says for good.  A source it names is named again when it is written anew. */
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "base/arena.h"
 #include "net/proxy_protocol.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

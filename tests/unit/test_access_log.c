@@ -60,6 +60,30 @@ static void test_what_is_not_known_is_left_out(void **state)
                              "\"received_bytes\":0,\"sent_bytes\":0}\n"));
 }
 
+static void test_sample_rates(void **state)
+{
+    static const struct {
+        uint64_t ppm;
+        const char *end;
+    } rates[] = {{1, ",\"sample_rate\":0.000001}\n"},
+                 {10000, ",\"sample_rate\":0.01}\n"},
+                 {333333, ",\"sample_rate\":0.333333}\n"},
+                 {500000, ",\"sample_rate\":0.5}\n"},
+                 {1000000, ",\"sample_rate\":1}\n"}};
+    struct access_log_clock clock = {0};
+    char line[ACCESS_LOG_LINE_BYTES];
+
+    UNUSED(state);
+    for (size_t i = 0; i < COUNT_OF(rates); i++) {
+        struct access_log_entry entry = full;
+        struct slice text;
+
+        entry.sample_ppm = rates[i].ppm;
+        text = slice_from(line, access_log_format(&clock, &entry, line));
+        assert_true(slice_ends_with(text, slice_of(rates[i].end)));
+    }
+}
+
 static void test_the_clock(void **state)
 {
     static const struct {
@@ -98,6 +122,7 @@ static void test_values_from_outside(void **state)
 
     UNUSED(state);
     memset(name, '"', sizeof(name) - 1);
+    entry.sample_ppm = 333333;
     entry.route = entry.decision = entry.limit = entry.reason = name;
     for (unsigned byte = 0; byte < 256; byte++) {
         memset(text, (int)byte, sizeof(text));
@@ -110,7 +135,7 @@ static void test_values_from_outside(void **state)
         read = json_loadb(line, len, JSON_ALLOW_NUL, &error);
         if (read == NULL)
             fail_msg("byte %u: %s", byte, error.text);
-        assert_int_equal(json_object_size(read), 18);
+        assert_int_equal(json_object_size(read), 19);
         json_decref(read);
     }
 }
@@ -138,8 +163,11 @@ static void test_writing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_field), cmocka_unit_test(test_what_is_not_known_is_left_out),
-        cmocka_unit_test(test_the_clock),   cmocka_unit_test(test_values_from_outside),
+        cmocka_unit_test(test_every_field),
+        cmocka_unit_test(test_sample_rates),
+        cmocka_unit_test(test_what_is_not_known_is_left_out),
+        cmocka_unit_test(test_the_clock),
+        cmocka_unit_test(test_values_from_outside),
         cmocka_unit_test(test_writing),
     };
 

@@ -69,7 +69,7 @@ static const struct request_case request_cases[] = {
      {.peer_address = SLICE_INIT("10.0.0.1"),
       .request_id = SLICE_INIT("id"),
       .is_peer_trusted = true},
-     "Host: a\nx-forwarded-proto: https\nX-Forwarded-Host: bank\nForwarded: for=1.1.1.1\n"
+     "Host: a\nx-forwarded-proto: https\nX-Forwarded-Host: bank\n"
      "X-Forwarded-For: 1.1.1.1, 2.2.2.2, 3.3.3.3, 10.0.0.1\nX-Request-Id: id\nVia: 1.1 "
      "lockkeeper\n"},
     /* A trusted peer on a unix socket has no address to add. */
@@ -104,27 +104,142 @@ static const struct request_case request_cases[] = {
      "X-Forwarded-Host: a\nX-Request-Id: id\nVia: 1.1 lockkeeper\n"},
 };
 
+#define OWN_IDS "X-Request-Id: id\nVia: 1.1 lockkeeper\n"
+#define FORWARDED_HOP(peer, is_trusted)                                                            \
+    {                                                                                              \
+        .peer_address = SLICE_INIT(peer), .request_id = SLICE_INIT("id"),                          \
+        .local_address = SLICE_INIT("10.0.0.9"), .forwarding = POLICY_FORWARDING_FORWARDED,        \
+        .is_peer_trusted = is_trusted                                                              \
+    }
+#define BOTH_HOP(peer, is_trusted)                                                                 \
+    {                                                                                              \
+        .peer_address = SLICE_INIT(peer), .request_id = SLICE_INIT("id"),                          \
+        .local_address = SLICE_INIT("::9"), .forwarding = POLICY_FORWARDING_BOTH,                  \
+        .is_peer_trusted = is_trusted                                                              \
+    }
+#define FORWARDED_REQUEST(fields) "GET / HTTP/1.1\r\nHost: a:81\r\n" fields "\r\n"
+#define OWN_10_0_0_1 "for=10.0.0.1;proto=http;host=\"a:81\";by=10.0.0.9\n"
+
+static const struct request_case forwarded_cases[] = {
+    {FORWARDED_REQUEST(SPOOFED), FORWARDED_HOP("10.0.0.1", false),
+     "Host: a:81\nForwarded: " OWN_10_0_0_1 OWN_IDS},
+    {FORWARDED_REQUEST(SPOOFED), FORWARDED_HOP("10.0.0.1", true),
+     "Host: a:81\nForwarded: for=1.1.1.1, " OWN_10_0_0_1 OWN_IDS},
+    {FORWARDED_REQUEST("Forwarded: for=_a;by=_b\r\nForwarded: for=\"[::1]:80\", for=unknown\r\n"),
+     FORWARDED_HOP("2001:db8::1", true),
+     "Host: a:81\nForwarded: for=_a;by=_b, for=\"[::1]:80\", for=unknown, "
+     "for=\"[2001:db8::1]\";proto=http;host=\"a:81\";by=10.0.0.9\n" OWN_IDS},
+    /* What is malformed does not go on, nor what stands left of it. */
+    {FORWARDED_REQUEST("Forwarded: for=3.3.3.3\r\nForwarded: for=\"1.1.1.1\r\n"
+                       "Forwarded: for=2.2.2.2\r\n"),
+     FORWARDED_HOP("10.0.0.1", true), "Host: a:81\nForwarded: for=2.2.2.2, " OWN_10_0_0_1 OWN_IDS},
+    {FORWARDED_REQUEST("Forwarded: for=\", for=2.2.2.2\r\n"), FORWARDED_HOP("10.0.0.1", true),
+     "Host: a:81\nForwarded: " OWN_10_0_0_1 OWN_IDS},
+    /* A unix socket's peer: its hops, or nobody. */
+    {FORWARDED_REQUEST("Forwarded: for=1.1.1.1\r\n"),
+     {.request_id = SLICE_INIT("id"),
+      .forwarding = POLICY_FORWARDING_FORWARDED,
+      .is_peer_trusted = true},
+     "Host: a:81\nForwarded: for=1.1.1.1\n" OWN_IDS},
+    {FORWARDED_REQUEST("Forwarded: for=1.1.1.1\r\n"),
+     {.request_id = SLICE_INIT("id"), .forwarding = POLICY_FORWARDING_FORWARDED, .is_tls = true},
+     "Host: a:81\nForwarded: proto=https;host=\"a:81\"\n" OWN_IDS},
+    /* Both: X-Forwarded-* is believed, and Forwarded is made from it. */
+    {FORWARDED_REQUEST(SPOOFED), BOTH_HOP("10.0.0.1", false),
+     "Host: a:81\nX-Forwarded-For: 10.0.0.1\nX-Forwarded-Proto: http\nX-Forwarded-Host: a:81\n"
+     "Forwarded: for=10.0.0.1;proto=http;host=\"a:81\";by=\"[::9]\"\n" OWN_IDS},
+    {FORWARDED_REQUEST("X-Forwarded-For: 1.1.1.1, ::2\r\nX-Forwarded-For: who?,,[::3]:80\r\n"
+                       "X-Forwarded-Proto: https, http\r\nX-Forwarded-Host: a\"b\\c\r\n"
+                       "Forwarded: for=8.8.8.8\r\n"),
+     BOTH_HOP("10.0.0.1", true),
+     "Host: a:81\nX-Forwarded-Proto: https, http\nX-Forwarded-Host: a\"b\\c\n"
+     "X-Forwarded-For: 1.1.1.1, ::2, who?,,[::3]:80, 10.0.0.1\n"
+     "Forwarded: for=1.1.1.1;proto=https;host=\"a\\\"b\\\\c\", for=\"[::2]\", for=unknown, "
+     "for=\"[::3]\", for=10.0.0.1;proto=http;host=\"a:81\";by=\"[::9]\"\n" OWN_IDS},
+};
+
+#define TRACEPARENT "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+#define TRACED "traceparent: " TRACEPARENT "\r\ntracestate: a=1\r\nTraceState: b=2\r\n"
+#define TRACED_HOP(...)                                                                            \
+    {                                                                                              \
+        .request_id = SLICE_INIT("id"), .forwarding = POLICY_FORWARDING_FORWARDED, .trace = {      \
+            __VA_ARGS__                                                                            \
+        }                                                                                          \
+    }
+#define NOBODY "Forwarded: proto=http;host=\"a:81\"\n"
+
+static const struct request_case traced_cases[] = {
+    {FORWARDED_REQUEST(TRACED), TRACED_HOP(.is_sent = true),
+     "Host: a:81\ntraceparent: " TRACEPARENT "\ntracestate: a=1\nTraceState: b=2\n" NOBODY OWN_IDS},
+    {FORWARDED_REQUEST(TRACED), TRACED_HOP(.is_sent = false), "Host: a:81\n" NOBODY OWN_IDS},
+    {FORWARDED_REQUEST(TRACED), TRACED_HOP(.made = SLICE_INIT("00-made")),
+     "Host: a:81\n" NOBODY "traceparent: 00-made\n" OWN_IDS},
+};
+
+static void check_request(const struct request_case *c)
+{
+    struct http_request head, forwarded;
+    struct arena arena;
+    size_t count;
+
+    arena_init(&arena, NULL);
+    head = request_of(&arena, c->head);
+    count = head.fields.count;
+    forward_request(&head, &c->hop, &arena, &forwarded);
+    assert_fields(&forwarded.fields, c->expected);
+    /* The original is as it was: templates and the log still read it. */
+    assert_int_equal(head.fields.count, count);
+    for (size_t field = 0; field < count; field++)
+        assert_true(!head.fields.items[field].is_dropped ||
+                    forwarded.fields.items[field].is_dropped);
+    arena_clear(&arena);
+}
+
 static void test_requests(void **state)
 {
     UNUSED(state);
-    for (size_t i = 0; i < COUNT_OF(request_cases); i++) {
-        const struct request_case *c = &request_cases[i];
-        struct http_request head, forwarded;
-        struct arena arena;
-        size_t count;
+    for (size_t i = 0; i < COUNT_OF(request_cases); i++)
+        check_request(&request_cases[i]);
+}
 
-        arena_init(&arena, NULL);
-        head = request_of(&arena, c->head);
-        count = head.fields.count;
-        forward_request(&head, &c->hop, &arena, &forwarded);
-        assert_fields(&forwarded.fields, c->expected);
-        /* The original is as it was: templates and the log still read it. */
-        assert_int_equal(head.fields.count, count);
-        for (size_t field = 0; field < count; field++)
-            assert_true(!head.fields.items[field].is_dropped ||
-                        forwarded.fields.items[field].is_dropped);
-        arena_clear(&arena);
-    }
+static void test_forwarded(void **state)
+{
+    UNUSED(state);
+    for (size_t i = 0; i < COUNT_OF(forwarded_cases); i++)
+        check_request(&forwarded_cases[i]);
+}
+
+static void test_traces(void **state)
+{
+    UNUSED(state);
+    for (size_t i = 0; i < COUNT_OF(traced_cases); i++)
+        check_request(&traced_cases[i]);
+}
+
+/* A long chain keeps its last hops. */
+static void test_many_hops(void **state)
+{
+    const struct forward_hop hop = BOTH_HOP("10.0.0.1", true);
+    char text[4000] = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\nX-Forwarded-For: ";
+    struct http_request head, forwarded;
+    struct arena arena;
+    struct slice value;
+
+    UNUSED(state);
+    arena_init(&arena, NULL);
+    for (int i = 1; i <= 100; i++)
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), "::%d,", i);
+    strcat(text, "\r\n\r\n");
+    head = request_of(&arena, text);
+    forward_request(&head, &hop, &arena, &forwarded);
+    value = SLICE("");
+    for (size_t i = 0; i < forwarded.fields.count; i++)
+        if (forwarded.fields.items[i].id == HTTP_FIELD_FORWARDED)
+            value = forwarded.fields.items[i].value;
+    assert_true(slice_starts_with(value, SLICE("for=\"[::69]\", for=\"[::70]\", ")));
+    assert_true(slice_ends_with(
+        value, SLICE(", for=\"[::100]\", for=10.0.0.1;proto=http;host=a;by=\"[::9]\"")));
+    arena_clear(&arena);
 }
 
 static void test_responses(void **state)
@@ -154,7 +269,8 @@ static void test_responses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_requests),
+        cmocka_unit_test(test_requests),  cmocka_unit_test(test_forwarded),
+        cmocka_unit_test(test_many_hops), cmocka_unit_test(test_traces),
         cmocka_unit_test(test_responses),
     };
 

@@ -93,12 +93,111 @@ static void test_trace_ids(void **state)
     assert_null(trace_id(SLICE_NONE).at);
 }
 
+struct find_case {
+    struct slice values[2];
+    const char *id; /* NULL: none, or one is made */
+};
+
+static const struct find_case find_cases[] = {
+    {{SLICE_INIT("00-" ID "-b7ad6b7169203331-01")}, ID},
+    {{SLICE_INIT("00-" ID "-b7ad6b7169203331-0")}, NULL},
+    {{SLICE_INIT("00-" ID "-b7ad6b7169203331-01"), SLICE_INIT("00-" ID "-b7ad6b7169203331-01")},
+     NULL},
+    {{{NULL, 0}}, NULL},
+};
+
+static void find_trace(const struct find_case *c, bool makes, uint64_t sample_ppm,
+                       struct trace_source *source, struct arena *arena, struct trace *ret)
+{
+    struct http_field items[4];
+    struct http_fields fields = {.items = items};
+
+    items[fields.count++] = (struct http_field){.name = SLICE("Host"), .value = SLICE("a")};
+    for (size_t i = 0; i < 2 && c->values[i].at != NULL; i++)
+        items[fields.count++] =
+            (struct http_field){.name = SLICE("TraceParent"), .value = c->values[i]};
+    items[fields.count++] = (struct http_field){.name = SLICE("X"), .value = SLICE("y")};
+    http_fields_index(&fields);
+    trace_find(source, &fields, makes, sample_ppm, arena, ret);
+}
+
+static void test_found_and_made_traces(void **state)
+{
+    struct trace_source source = {{0, 0}};
+    struct arena arena;
+
+    UNUSED(state);
+    arena_init(&arena, NULL);
+    for (size_t i = 0; i < COUNT_OF(find_cases); i++) {
+        for (int makes = 0; makes < 2; makes++) {
+            struct trace trace;
+
+            find_trace(&find_cases[i], makes == 1, 1000000, &source, &arena, &trace);
+            assert_int_equal(trace.is_sent, find_cases[i].id != NULL);
+            assert_int_equal(trace.made.at != NULL, makes == 1 && find_cases[i].id == NULL);
+            if (find_cases[i].id != NULL || makes == 0) {
+                assert_slice_equal(trace.id, slice_of(find_cases[i].id));
+                continue;
+            }
+            assert_slice_equal(trace_id(trace.made), trace.id);
+            assert_true(slice_ends_with(trace.made, SLICE("-01")));
+        }
+    }
+    arena_clear(&arena);
+}
+
+/* Of many, so many as wanted; and those of a smaller share are among those of a larger. */
+static void test_sampling(void **state)
+{
+    static const uint64_t shares[] = {0, 1, 10000, 250000, 1000000};
+    struct trace_source source = {{1, 2}};
+    unsigned counts[2][COUNT_OF(shares)] = {{0}};
+    struct arena arena;
+
+    UNUSED(state);
+    arena_init(&arena, NULL);
+    for (unsigned i = 0; i < 20000; i++) {
+        struct slice request_id = arena_printf(&arena, "req-%u", i);
+        struct trace trace;
+
+        find_trace(&find_cases[3], true, 250000, &source, &arena, &trace);
+        assert_int_equal(slice_ends_with(trace.made, SLICE("-01")),
+                         trace_is_sampled(trace.id, SLICE("any"), 250000));
+        for (unsigned by_id = 0; by_id < 2; by_id++) {
+            bool before = false;
+
+            for (size_t s = 0; s < COUNT_OF(shares); s++) {
+                bool is_in =
+                    trace_is_sampled(by_id == 1 ? SLICE_NONE : trace.id, request_id, shares[s]);
+
+                assert_true(is_in || !before);
+                before = is_in;
+                counts[by_id][s] += is_in;
+            }
+        }
+        arena_clear(&arena);
+    }
+    for (unsigned by_id = 0; by_id < 2; by_id++) {
+        assert_int_equal(counts[by_id][0], 0);
+        assert_true(counts[by_id][1] <= 5);
+        assert_in_range(counts[by_id][2], 120, 280);
+        assert_in_range(counts[by_id][3], 4700, 5300);
+        assert_int_equal(counts[by_id][4], 20000);
+    }
+    /* The last 56 bits decide, and the highest of them are taken. */
+    assert_false(trace_is_sampled(SLICE("ffffffffffffffffffffffffffffffff"), SLICE(""), 0));
+    assert_true(trace_is_sampled(SLICE("000000000000000000ffffffffffffff"), SLICE(""), 1));
+    assert_false(trace_is_sampled(SLICE("ffffffffffffffffff00000000000000"), SLICE(""), 999999));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_request_ids_of_clients),
         cmocka_unit_test(test_made_request_ids),
         cmocka_unit_test(test_trace_ids),
+        cmocka_unit_test(test_found_and_made_traces),
+        cmocka_unit_test(test_sampling),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
