@@ -67,6 +67,18 @@ def test_both_ways_differ_only_in_where_the_container_stands(tmp_path):
     assert a in pod_of(plain, "shop")["containers"]
 
 
+@pytest.mark.parametrize("component,where", [("sidecar", "initContainers"), ("sidecar-plain", "containers")])
+def test_a_changed_policy_reaches_the_pods_that_run(tmp_path, component, where):
+    """The ConfigMap keeps its name, and is mounted as a folder: a subPath would never change."""
+    documents = kustomize(overlay(tmp_path, component))
+    config = next(d for d in documents if d["kind"] == "ConfigMap")
+    assert config["metadata"]["name"] == "lockkeeper-policies" and list(config["data"]) == ["policy.yaml"]
+    keeper = next(c for c in pod_of(documents, "shop")[where] if c["name"] == "lockkeeper")
+    mount = next(m for m in keeper["volumeMounts"] if m["name"] == "lockkeeper-policies")
+    assert mount["mountPath"] == "/etc/lockkeeper/policies" and not mount.keys() & {"subPath", "subPathExpr"}
+    assert keeper["args"] == ["run", mount["mountPath"]]
+
+
 def test_restricted():
     """What the Pod Security level `restricted` asks of every container."""
     for document in kustomize(f"{KUBERNETES}/example"):

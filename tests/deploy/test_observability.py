@@ -4,7 +4,10 @@ import contextlib
 import http.server
 import json
 import os
+import pathlib
 import re
+import struct
+import sys
 import threading
 import time
 import urllib.parse
@@ -184,3 +187,15 @@ def test_only_metrics_that_exist():
     used = {re.sub(r"_(bucket|sum|count)$", "", name) for name in used}
     assert used - recorded <= known, used - recorded - known
     assert len(known) > 30 and os.path.exists(f"{rig.DEPLOY}/prometheus/rules_test.yaml")
+
+
+def test_picture(tmp_path):
+    """The command that makes the picture in deploy/README.md still works; the committed one is small."""
+    if not rig.have("chromium", "pngquant"):
+        pytest.skip("needs chromium and pngquant")
+    out = tmp_path / "dashboard.png"
+    rig.run(sys.executable, f"{rig.TOP}/tests/deploy/picture.py", "--seconds", "24", "--out", str(out))
+    for path in (out, pathlib.Path(f"{rig.DEPLOY}/grafana/dashboard.png")):
+        head = path.read_bytes()[:24]
+        assert head.startswith(b"\x89PNG") and struct.unpack(">II", head[16:24])[0] == 1210
+        assert 20_000 < path.stat().st_size < 150_000

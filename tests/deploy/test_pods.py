@@ -35,8 +35,11 @@ def pods(image, tmp_path_factory):
     found = []
     for document in documents:
         if document["kind"] != "Pod":
+            document["metadata"]["name"] = mark  # the ConfigMap, which becomes a volume of this name
             continue
         document["metadata"]["name"] = f"{mark}-{document['metadata']['name']}"
+        for volume in document["spec"].get("volumes", []):
+            volume["configMap"]["name"] = mark
         for container in document["spec"]["containers"]:
             for port in container.get("ports", []):
                 port["hostPort"] = free_port()
@@ -54,6 +57,7 @@ def pods(image, tmp_path_factory):
     finally:
         rig.run("podman", "play", "kube", "--down", str(path), ok=False)
         rig.run("podman", "network", "rm", "--force", mark, ok=False)
+        rig.run("podman", "volume", "rm", "--force", mark, ok=False)
 
 
 def test_one_limit_for_two_pods(pods):
