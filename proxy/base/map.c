@@ -1,5 +1,6 @@
 #include "base/map.h"
 
+#include <endian.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
@@ -22,12 +23,23 @@ static inline void sip_round(uint64_t v[4])
     v[2] = ROTATE(v[2], 32);
 }
 
-static uint64_t load_le64(const char *at, size_t len)
+static inline uint64_t load_le64(const char *at)
+{
+    uint64_t word;
+
+    memcpy(&word, at, sizeof(word));
+    return le64toh(word);
+}
+
+/* The len % 8 bytes at the end of data. */
+static inline uint64_t load_tail(struct slice data, size_t len)
 {
     uint64_t word = 0;
 
+    if (len > 0 && data.len >= 8)
+        return load_le64(data.at + data.len - 8) >> (64 - 8 * len);
     for (size_t i = 0; i < len; i++)
-        word |= (uint64_t)(unsigned char)at[i] << (8 * i);
+        word |= (uint64_t)(unsigned char)data.at[i] << (8 * i);
     return word;
 }
 
@@ -38,9 +50,9 @@ static uint64_t siphash(struct slice data, const uint64_t key[2], int c, int d)
     size_t whole = data.len & ~(size_t)7;
 
     for (size_t at = 0; at <= whole; at += 8) {
-        uint64_t word = at < whole ? load_le64(data.at + at, 8)
-                                   : load_le64(data.at + at, data.len - whole) |
-                                         (uint64_t)(data.len & 255) << 56;
+        uint64_t word = at < whole
+                            ? load_le64(data.at + at)
+                            : load_tail(data, data.len - whole) | (uint64_t)(data.len & 255) << 56;
 
         v[3] ^= word;
         for (int i = 0; i < c; i++)
