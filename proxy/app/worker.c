@@ -274,6 +274,7 @@ static int open_parts(struct worker *w, struct policy *policy, struct certificat
     open_store(w, &policy->settings);
     w->env.guards = guard_worker_open(w->loop, w->store, w->env.shard, &w->log);
     guard_worker_set_fences(w->env.guards, w->shared->fences);
+    guard_worker_set_policy(w->env.guards, w->env.policy);
     open_server(w);
     metrics_set(w->env.shard, w->workers_slot, 1);
     return 0;
@@ -441,6 +442,18 @@ void worker_post(struct worker *w, struct loop_message *message)
     loop_post(w->loop, message);
 }
 
+struct guard_worker *worker_guards(const struct worker *w)
+{
+    CHECK_TAG(w, WORKER);
+    return w->env.guards;
+}
+
+struct store *worker_store(const struct worker *w)
+{
+    CHECK_TAG(w, WORKER);
+    return w->store;
+}
+
 static void on_policy_drop(struct loop *loop, struct loop_message *message)
 {
     struct policy_message *m = CONTAINER_OF(message, struct policy_message, message);
@@ -459,6 +472,7 @@ static void on_policy_message(struct loop *loop, struct loop_message *message)
     struct certificates *old_certificates = w->certificates;
 
     open_snapshot(w, m->policy, m->certificates);
+    guard_worker_set_policy(w->env.guards, w->env.policy);
     w->server.settings = request_conn_settings(w->env.policy);
     if (w->listener != NULL && certificates_listener(w->certificates) != NULL)
         listener_set_tls(w->listener, certificates_listener(w->certificates));

@@ -11,8 +11,10 @@
 struct certificates;
 struct embedded;
 struct fence_table;
+struct guard_worker;
 struct loop;
 struct loop_message;
+struct store;
 struct worker;
 
 /* What the workers of a process share; outlives them. */
@@ -48,6 +50,10 @@ void worker_stop(struct worker *worker);
 
 /* From the main thread: run a message on the worker's loop (loop_post). */
 void worker_post(struct worker *worker, struct loop_message *message);
+
+/* On the worker's own loop alone. */
+struct guard_worker *worker_guards(const struct worker *worker);
+struct store *worker_store(const struct worker *worker);
 
 /* From the main thread: new requests use policy and certificates, made for it, from now on. */
 void worker_set_policy(struct worker *worker, struct policy *policy,

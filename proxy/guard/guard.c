@@ -30,6 +30,7 @@ struct guard_worker {
     struct store *store;
     struct limit_batcher *limits;
     struct lock_worker *locks;
+    struct limit_tops *tops;
     struct fence_table *fences;
     struct metrics_shard *shard;
     const struct log_context *log;
@@ -338,6 +339,7 @@ static void open_locking(struct guard *guard, const struct guard_request *reques
                                             .limits = &guard->limits.check,
                                             .verdict = &guard->verdict,
                                             .events = &locking_events,
+                                            .request_id = request->request_id,
                                             .is_trusted = request->is_peer_trusted};
 }
 
@@ -356,7 +358,9 @@ static struct guard *guard_new(struct guard_worker *worker, const struct guard_r
                                                .arena = request->arena,
                                                .shard = worker->shard,
                                                .log = worker->log,
-                                               .verdict = &guard->verdict};
+                                               .verdict = &guard->verdict,
+                                               .tops = limit_tops_of(worker->tops, request->policy),
+                                               .loop = worker->loop};
     worker->guard_count++;
     if (route->lock == NULL && route->fence == NULL)
         return guard;
@@ -449,9 +453,25 @@ struct guard_worker *guard_worker_open(struct loop *loop, struct store *store,
     worker->store = store;
     worker->limits = limit_batcher_open(loop, store, log);
     worker->locks = lock_worker_open(loop, store, shard, log);
+    worker->tops = limit_tops_open();
     worker->shard = shard;
     worker->log = log;
     return worker;
+}
+
+void guard_worker_set_policy(struct guard_worker *worker, struct policy *policy)
+{
+    limit_tops_set_policy(worker->tops, policy);
+}
+
+const struct limit_tops *guard_worker_tops(const struct guard_worker *worker)
+{
+    return worker->tops;
+}
+
+struct lock_worker *guard_worker_locks(const struct guard_worker *worker)
+{
+    return worker->locks;
 }
 
 void guard_worker_set_fences(struct guard_worker *worker, struct fence_table *fences)
@@ -477,6 +497,7 @@ void guard_worker_close(struct guard_worker **worker)
     CHECK(closing->guard_count == 0);
     limit_batcher_close(&closing->limits);
     lock_worker_close(&closing->locks);
+    limit_tops_close(&closing->tops);
     if (closing->fences != NULL)
         fence_table_unref(&closing->fences);
     free(closing);

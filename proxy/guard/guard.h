@@ -13,6 +13,8 @@
 #include "policy/policy.h"
 
 struct fence_table;
+struct limit_tops;
+struct lock_worker;
 struct store;
 struct guard;
 struct guard_worker; /* per-worker state: batches of the tick, locks held and waited for */
@@ -22,6 +24,11 @@ struct guard_worker *guard_worker_open(struct loop *loop, struct store *store,
 /* The table that the process's workers share (a reference is taken); before the first request.
  * Without it the worker has one of its own. */
 void guard_worker_set_fences(struct guard_worker *worker, struct fence_table *fences);
+/* The snapshot that requests use from now on; those that have begun keep theirs. */
+void guard_worker_set_policy(struct guard_worker *worker, struct policy *policy);
+/* What the worker knows, for operators: see guard/limit_top.h and guard/lock_list.h. */
+const struct limit_tops *guard_worker_tops(const struct guard_worker *worker);
+struct lock_worker *guard_worker_locks(const struct guard_worker *worker);
 /* Requests that wait for a lock are refused (503, not executed), now and from now on. */
 void guard_worker_drain(struct guard_worker *worker);
 /* No lock is held, waited for, or being given back. */
@@ -44,7 +51,8 @@ struct guard_request {
     /* What guard_finish waited for: go on with the end of the answer, or stop. */
     void (*on_finished)(void *owner, bool may_go_on);
     void *owner;
-    bool is_peer_trusted; /* so its Lock-Context may be believed */
+    struct slice request_id; /* shown to operators */
+    bool is_peer_trusted;    /* so its Lock-Context may be believed */
 };
 
 /* Returns the verdict at once (lent until guard_end) when nothing has to be waited for; else NULL,

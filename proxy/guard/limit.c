@@ -4,6 +4,7 @@
 
 #include "guard/digits.h"
 #include "guard/quota_fields.h"
+#include "net/loop.h"
 
 #define ARGS_PER_LIMIT 8
 #define US_PER_SECOND 1000000u
@@ -13,12 +14,13 @@
 
 /* ---- questions ---- */
 
-static struct slice store_key(const struct policy *policy, const struct policy_limit *limit,
-                              struct slice value, struct slice end, struct arena *arena)
+static void put_store_key(const struct policy *policy, const struct policy_limit *limit,
+                          struct slice value, struct slice end, struct arena *arena,
+                          struct limit_question *question)
 {
     struct slice prefix = slice_of(policy->settings.store_key_prefix);
     struct slice route = slice_of(limit->route->name), name = slice_of(limit->name);
-    char *start, *out;
+    char *start, *tail, *out;
 
     start = out = arena_reserve(arena, prefix.len + route.len + name.len + value.len + end.len + 4);
     out = digits_put_slice(out, prefix);
@@ -27,11 +29,13 @@ static struct slice store_key(const struct policy *policy, const struct policy_l
     *out++ = '/';
     out = digits_put_slice(out, name);
     *out++ = ':';
+    tail = out;
     *out++ = '{';
     out = digits_put_slice(out, value);
     out = digits_put_slice(out, end);
     arena_commit(arena, (size_t)(out - start));
-    return slice_from(start, (size_t)(out - start));
+    question->store_key = slice_from(start, (size_t)(out - start));
+    question->tail = slice_from(tail, (size_t)(out - tail));
 }
 
 static void find_cost(const struct policy_limit *limit, const struct facts *facts,
@@ -64,7 +68,22 @@ void limit_question(const struct policy *policy, const struct policy_limit *limi
         end = SLICE("}shared");
     }
     ret->key_value = ret->is_missing || limit->key == NULL ? SLICE_NONE : value;
-    ret->store_key = store_key(policy, limit, value, end, arena);
+    put_store_key(policy, limit, value, end, arena, ret);
+}
+
+void limit_question_of_key(const struct policy *policy, const struct policy_limit *limit,
+                           struct slice value, bool is_shared, struct arena *arena,
+                           struct limit_question *ret)
+{
+    bool is_value = limit->key != NULL && !is_shared;
+
+    *ret = (struct limit_question){.limit = limit,
+                                   .missing = SLICE_NONE,
+                                   .is_missing = is_shared,
+                                   .key_value = is_value ? value : SLICE_NONE,
+                                   .cost = limit->cost > 0 ? limit->cost : 1};
+    put_store_key(policy, limit, is_value ? value : SLICE("-"),
+                  is_shared ? SLICE("}shared") : SLICE("}"), arena, ret);
 }
 
 /* ---- the script's arguments and reply ---- */
@@ -349,13 +368,29 @@ static uint64_t seconds_up(uint64_t us)
     return us / US_PER_SECOND + (us % US_PER_SECOND > 0);
 }
 
-static void note_near_limit(struct limit_check *check, const struct policy_limit *limit,
+static bool note_near_limit(struct limit_check *check, const struct policy_limit *limit,
                             uint64_t remaining)
 {
     uint64_t capacity = quota_fields_capacity(limit);
 
-    if (remaining < capacity / 5 + (capacity % 5 > 0))
-        metrics_add(check->shard, limit->near_limit_slot, 1);
+    if (remaining >= capacity / 5 + (capacity % 5 > 0))
+        return false;
+    metrics_add(check->shard, limit->near_limit_slot, 1);
+    return true;
+}
+
+/* For the operator who asks who it is. */
+static void note_top(const struct limit_check *check, const struct limit_question *question,
+                     const struct quota *quota, bool is_near)
+{
+    struct limit_top *top = check->tops != NULL ? check->tops[question->limit->index] : NULL;
+    const struct limit_top_event event = {.tail = question->tail,
+                                          .remaining = quota->available,
+                                          .is_denied = quota->is_denied,
+                                          .is_near = is_near};
+
+    if (top != NULL)
+        limit_top_note(top, loop_now_ms(check->loop), &event);
 }
 
 /* Which decisions an engine's answers are counted as. */
@@ -425,6 +460,7 @@ static void judge_answer(struct limit_check *check, const struct limit_question 
 {
     const struct policy_limit *limit = question->limit;
     uint64_t remaining = answer->remaining + place->behind * question->cost;
+    bool is_near = false;
 
     *ret_quota = (struct quota){.limit = limit,
                                 .is_denied = denies(limit, answer, place),
@@ -433,9 +469,11 @@ static void judge_answer(struct limit_check *check, const struct limit_question 
     if (!ret_quota->is_denied) {
         note(check, limit, engine->allowed);
         if (place->is_granted)
-            note_near_limit(check, limit, remaining);
-        return;
+            is_near = note_near_limit(check, limit, remaining);
     }
+    note_top(check, question, ret_quota, is_near);
+    if (!ret_quota->is_denied)
+        return;
     if (!is_enforced(limit)) {
         note(check, limit, POLICY_DECISION_SHADOW_LIMITED);
         return;

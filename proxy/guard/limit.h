@@ -11,6 +11,7 @@
 #include "base/arena.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "guard/limit_top.h"
 #include "guard/verdict.h"
 #include "policy/facts.h"
 #include "policy/policy.h"
@@ -25,6 +26,7 @@ struct limit_question {
     bool is_cost_invalid;   /* the cost does not render to 0..LIMIT_MAX_COST */
     struct slice missing;   /* which variable; of the cost, when that is what is invalid */
     struct slice store_key; /* full key, with prefix; the shared one when the key is missing */
+    struct slice tail;      /* of store_key, from its brace on: "{VALUE}", or "{-}shared" */
     struct slice key_value; /* rendered template */
     uint64_t cost;          /* the limit's own, when the request's is invalid */
 };
@@ -32,6 +34,12 @@ struct limit_question {
 /* Memory from arena. */
 void limit_question(const struct policy *policy, const struct policy_limit *limit,
                     const struct facts *facts, struct arena *arena, struct limit_question *ret);
+
+/* The same for a key that is known already: the rendered value, or the one that requests without it
+ * share.  For a limit without a key, both are left out. */
+void limit_question_of_key(const struct policy *policy, const struct policy_limit *limit,
+                           struct slice value, bool is_shared, struct arena *arena,
+                           struct limit_question *ret);
 
 /* The script's arguments for these questions (lua/README.md), in arena.  divide_by: local fallback
  * asks for this process's share of each limit (at least 1).  Gives the number of arguments. */
@@ -69,7 +77,9 @@ struct limit_check {
     struct verdict *verdict;          /* being made */
     struct limit_question *questions; /* for the store, in the order of the route's limits */
     size_t question_count;
-    int sharpest; /* enum policy_decision noted in the verdict, or -1 */
+    int sharpest;                  /* enum policy_decision noted in the verdict, or -1 */
+    struct limit_top *const *tops; /* see limit_tops_of; NULL: nobody wants to know */
+    const struct loop *loop;       /* when tops is not NULL */
 };
 
 /* Renders the questions.  False: the request is refused without asking (the verdict is complete).

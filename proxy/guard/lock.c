@@ -349,6 +349,8 @@ static void copy_terms(struct lock *lock, const struct lock_request *request, st
         lock->keys[i] = slice_from(text, keys[i].len);
         text = digits_put_slice(text, keys[i]);
     }
+    lock->request_id = slice_from(text, request->request_id.len);
+    digits_put_slice(text, request->request_id);
     lock->terms = (struct lock_terms){.id = slice_of(lock->id),
                                       .keys = lock->keys,
                                       .lock_count = request->key_count,
@@ -376,7 +378,7 @@ static void name_lock(struct lock *lock, bool is_shared)
 static struct lock *lock_new(struct lock_worker *worker, const struct lock_request *request)
 {
     struct slice keys[POLICY_MAX_LOCK_KEYS * LOCK_CALL_KEYS] = {SLICE_NONE};
-    size_t count = request->key_count * LOCK_CALL_KEYS, bytes = 0;
+    size_t count = request->key_count * LOCK_CALL_KEYS, bytes = request->request_id.len;
     struct lock *lock;
 
     CHECK(request->key_count > 0 && request->key_count <= POLICY_MAX_LOCK_KEYS);

@@ -56,6 +56,7 @@ struct lock_request {
     size_t question_count;
     const struct lock_events *events;
     void *owner;
+    struct slice request_id; /* shown to operators */
 };
 
 /* Asks; the answer may be there at once. */

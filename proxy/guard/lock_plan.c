@@ -4,7 +4,7 @@
 #include "guard/prefer.h"
 
 /* Braces mark the hash tag.  "~" begins no text of two bytes like these in a rendered key. */
-static struct slice without_braces(struct slice key, struct arena *arena)
+struct slice lock_plan_name(struct slice key, struct arena *arena)
 {
     char *start, *out;
 
@@ -29,7 +29,7 @@ bool lock_plan_key(const struct template *template, enum policy_missing on_missi
     struct slice key;
 
     if (template_render(template, facts, arena, &key, ret_missing) == TEMPLATE_OK) {
-        *ret_key = without_braces(key, arena);
+        *ret_key = lock_plan_name(key, arena);
         return true;
     }
     /* No rendered key has a "~" before a ":". */

@@ -33,6 +33,10 @@ struct lock_plan {
     const struct lock_context *context; /* NULL: none that is believed */
 };
 
+/* The name that a rendered key has in the store, where braces mean something; a name stays as it is.
+ */
+struct slice lock_plan_name(struct slice key, struct arena *arena);
+
 /* The key of a lock as the store knows it: rendered, without braces.  False: it lacks ret_missing
  * and on_missing_key does not say shared. */
 MUST_USE bool lock_plan_key(const struct template *template, enum policy_missing on_missing_key,

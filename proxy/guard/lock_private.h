@@ -1,5 +1,5 @@
-/* What guard/lock.c (one acquisition), guard/lock_hold.c (its hold) and guard/lock_worker.c (all of
- * a worker's) share.  Nobody else includes this. */
+/* What guard/lock.c (one acquisition), guard/lock_hold.c (its hold), guard/lock_worker.c (all of a
+ * worker's) and guard/lock_list.c (their listing) share.  Nobody else includes this. */
 #ifndef GUARD_LOCK_PRIVATE_H
 #define GUARD_LOCK_PRIVATE_H
 
@@ -36,6 +36,7 @@ struct lock {
     const struct lock_events *events;
     void *owner; /* NULL: nobody wants to know any more */
     struct lock_terms terms;
+    struct slice request_id; /* for people */
     struct lock_place place;
     struct lock_answer answer;
     const struct limit_question *questions;
@@ -59,7 +60,7 @@ struct lock {
     struct timer timer;
     struct store_call call;
     char id[LOCK_ID_BYTES];
-    struct slice keys[]; /* of terms; their text follows */
+    struct slice keys[]; /* of terms; their text follows, and the request's id */
 };
 
 struct lock_worker {

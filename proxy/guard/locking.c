@@ -131,7 +131,8 @@ static bool acquire(struct locking *locking)
                                          .questions = locking->limits->questions,
                                          .question_count = locking->limits->question_count,
                                          .events = &lock_events,
-                                         .owner = locking};
+                                         .owner = locking,
+                                         .request_id = locking->request_id};
 
     return take_result(locking, lock_open(locking->locks, &request, &locking->lock));
 }

@@ -31,6 +31,7 @@ struct locking {
     const struct limit_check *limits; /* its questions are asked together with the lock */
     struct verdict *verdict;
     const struct locking_events *events;
+    struct slice request_id;
     bool is_trusted; /* the peer's Lock-Context may be believed */
     /* Answers. */
     bool has_limits;       /* the limits were decided by the same call */

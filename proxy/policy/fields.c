@@ -553,6 +553,9 @@ static const struct schema_field policy_fields[] = {
      .choice_help = edge_fields_slash_help,
      .default_text = "keep",
      .help = "what to do with `%2F` and `%5C` (a backslash) in a path"},
+    COUNT("top_keys", top_keys, "64", 0, 256,
+          "how many keys of each limit are watched, so that the admin port can tell who asks most "
+          "and who is refused; 0 watches none. Keys may be personal data"),
     DURATION("drain_timeout", drain_timeout_ms, "30s", 0,
              "after SIGTERM, how long running requests may take to end"),
     COUNT("max_connections", max_connections, "4096", 1, 1000000,

@@ -282,6 +282,7 @@ struct policy_settings {
     /* lock_context: */
     const char *lock_context_secret; /* NULL: no Lock-Context is made or believed */
     uint64_t lock_context_max_depth;
+    uint64_t top_keys; /* that are told apart for each limit; 0 = none */
     uint64_t drain_timeout_ms;
     uint64_t max_connections; /* per process */
     /* timeouts: */

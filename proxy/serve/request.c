@@ -117,6 +117,7 @@ static enum step_next step_guard(struct request *r)
                                   .on_judged = request_on_judged,
                                   .on_finished = request_on_finished,
                                   .owner = r,
+                                  .request_id = r->request_id,
                                   .is_peer_trusted = r->peer.is_trusted};
 
     if (r->verdict == NULL) {

@@ -20,11 +20,16 @@ import sys
 from bench import Bench, accepts, children, wait_for
 
 CONNECTIONS = 16
+# What it is, the limit's key (None: no limit), fields of the request; {number} is one of 10,000.
 CASES = {
     "pass": ("pass-through", None, ""),
     "headers": ("pass-through, ten more fields", None,
                 "".join(f"X-Some-Field-{i}: the value of field {i}\r\n" for i in range(10))),
     "hot": ("one token_bucket on Redis, one key", "", ""),
+    "key": ("one token_bucket on Redis by {header.x-user}, all of one user", "{header.x-user}",
+            "X-User: 12345678\r\n"),
+    "crowd": ("one token_bucket on Redis by {header.x-user}, 10,000 users in turn", "{header.x-user}",
+              "X-User: {number}\r\n"),
 }
 
 
@@ -33,12 +38,14 @@ class Load:
 
     def __init__(self, port, extra):
         self.request = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{extra}\r\n".encode()
+        self.sent = 0
         self.peers = [socket.create_connection(("127.0.0.1", port), 60) for _ in range(CONNECTIONS)]
 
     def run(self, rounds):
         for _ in range(rounds):
             for peer in self.peers:
-                peer.sendall(self.request)
+                self.sent += 1
+                peer.sendall(self.request.replace(b"{number}", b"%08d" % (self.sent % 10000)))
             for peer in self.peers:
                 self.read_answer(peer)
 
@@ -69,7 +76,7 @@ class Load:
 def run_once(bench, wrapper, key, extra, rounds):
     """One life of Lockkeeper under the wrapper."""
     program = bench.options.lockkeeper
-    port, _ = bench.start_lockkeeper(key, wrapper)
+    port, _ = bench.start_lockkeeper(key, wrapper, **dict(bench.options.set))
     child = bench.running[-1]
     load = Load(port, extra)
     load.run(rounds)
@@ -159,12 +166,19 @@ def allocations(bench, case):
 MEASURES = {"instructions": instructions, "calls": system_calls, "allocations": allocations}
 
 
+def setting(text):
+    key, _, value = text.partition("=")
+    return key, int(value)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--lockkeeper", default="build/lockkeeper")
     parser.add_argument("--cases", default=",".join(CASES), help="of: " + ", ".join(CASES))
     parser.add_argument("--measures", default=",".join(MEASURES), help="of: " + ", ".join(MEASURES))
     parser.add_argument("--rounds", type=int, default=150, help=f"of {CONNECTIONS} requests, in the first run")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=NUMBER", type=setting,
+                        help="a key of the policy, such as top_keys=0")
     parser.add_argument("--top", type=int, default=25, help="how many functions are listed")
     options = parser.parse_args()
     bench = Bench(options)
