@@ -15,7 +15,9 @@
     X(RELEASE, release)                                                                            \
     X(FENCE, fence)                                                                                \
     X(BREAK, break)                                                                                \
-    X(LOCK_SHOW, lock_show)
+    X(LOCK_SHOW, lock_show)                                                                        \
+    X(PEEK, peek)                                                                                  \
+    X(FORGET, forget)
 
 #define SCRIPT_ENUM(id, stem) SCRIPT_##id,
 enum script_id { SCRIPT_LIST(SCRIPT_ENUM) SCRIPT_COUNT };

@@ -1,5 +1,5 @@
 /* A world in which the limits script can be asked: the embedded engine, a clock of our own, and
- * random numbers.  For test_limits.c alone. */
+ * random numbers.  For test_limits.c and test_limit_peek.c. */
 #ifndef TESTS_LIMIT_WORLD_H
 #define TESTS_LIMIT_WORLD_H
 
@@ -23,6 +23,7 @@ static struct {
     uint64_t now_us;
     struct arena arena;
     uint64_t seed;
+    enum script_id script; /* limits, or peek, which takes the same */
 } world;
 
 struct limit {
@@ -55,6 +56,7 @@ static int set_up(void **state)
     embedded_set_clock(world.embedded, fake_clock, NULL);
     arena_init(&world.arena, NULL);
     world.seed = 88172645463325252ull;
+    world.script = SCRIPT_LIMITS;
     return 0;
 }
 
@@ -114,7 +116,7 @@ static void eval(uint64_t asked, const struct limit *limits, size_t count, struc
         *arg++ = slice_of(limit->align != NULL ? limit->align : "-");
         *arg++ = number(&arena, limit->offset_us);
     }
-    embedded_eval(world.embedded, SCRIPT_LIMITS,
+    embedded_eval(world.embedded, world.script,
                   &(struct embedded_call){keys, count, args, (size_t)(arg - args)}, &world.arena,
                   ret_reply);
     arena_clear(&arena);
