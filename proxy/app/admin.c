@@ -4,11 +4,15 @@
 #include <stdlib.h>
 
 #include "app/admin_config.h"
+#include "app/admin_limits.h"
+#include "app/admin_locks.h"
+#include "app/inquiry.h"
 #include "app/port.h"
 #include "app/problems_json.h"
 #include "app/reload.h"
 #include "base/arena.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "policy/policy.h"
 
 #define ADMIN_TAG 0x41444d4eu /* "ADMN" */
@@ -17,12 +21,25 @@ struct admin {
     uint32_t tag;
     struct port *port;
     struct admin_source source;
+    struct inquiry_list *inquiries;
 };
 
 const struct admin_source *admin_source(const struct admin *admin)
 {
     CHECK_TAG(admin, ADMIN);
     return &admin->source;
+}
+
+struct inquiry *admin_inquire(struct admin *admin, const struct inquiry_kind *kind,
+                              struct port_exchange *exchange)
+{
+    CHECK_TAG(admin, ADMIN);
+    /* A worker's loop may be gone at any time then. */
+    if (strcmp(admin->source.state(admin->source.owner), "stopping") == 0) {
+        port_refuse(&exchange, 503, "stopping", "the process is ending");
+        return NULL;
+    }
+    return inquiry_open(admin->inquiries, kind, exchange);
 }
 
 void admin_answer(struct port_exchange **exchange, unsigned status, struct json_t *value)
@@ -114,6 +131,18 @@ static const struct port_endpoint endpoints[] = {
     {"POST", "/drain", run_drain,
      "fail /ready and close connections after their answers, but go on serving; only a restart "
      "undoes it"},
+    {"GET", "/limits", admin_limits_list,
+     "what each limit has decided, and its ?count=10 keys that ask most and are refused most"},
+    {"GET", "/limits/", admin_limits_get,
+     "/limits/ROUTE/LIMIT?key=VALUE: what it would say to that key now; nothing is charged"},
+    {"DELETE", "/limits/", admin_limits_forget,
+     "/limits/ROUTE/LIMIT?key=VALUE: forget what that key has used"},
+    {"GET", "/locks", admin_locks_list,
+     "what requests here hold and wait for; ?key=KEY: who holds that lock and waits for it, "
+     "everywhere"},
+    {"DELETE", "/locks", admin_locks_break,
+     "?key=KEY: break that lock: its holders are out and fenced off, the queue goes on"},
+    {"DELETE", "/locks/", admin_locks_break, "/locks/KEY: the same"},
     {"GET", "/log-level", answer_log_level, "from which level on the process log speaks"},
     {"POST", "/log-level", set_log_level,
      "?level=error, warn, info or debug: until the next reload or restart"},
@@ -152,6 +181,8 @@ int admin_open(struct loop *loop, const char *address, const struct admin_source
     }
     admin->tag = ADMIN_TAG;
     admin->source = *source;
+    (void)metrics_series0(source->metrics, METRIC_LOCK_BREAKS); /* shown from the start */
+    admin->inquiries = inquiry_list_open(loop, source->workers, source->worker_count);
     *ret_admin = admin;
     return 0;
 }
@@ -167,6 +198,7 @@ void admin_close(struct admin **place)
     struct admin *admin = TAKE(place);
 
     CHECK_TAG(admin, ADMIN);
+    inquiry_list_close(&admin->inquiries);
     port_close(&admin->port);
     admin->tag = 0;
     free(admin);

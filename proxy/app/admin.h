@@ -12,6 +12,8 @@
 
 struct admin;
 struct embedded;
+struct inquiry;
+struct inquiry_kind;
 struct json_t; /* jansson's */
 struct loop;
 struct metrics;
@@ -40,6 +42,10 @@ void admin_close(struct admin **admin);
 
 /* For endpoints. */
 const struct admin_source *admin_source(const struct admin *admin);
+/* A question to the workers (app/inquiry.h) whose answer will answer the exchange.  NULL: the
+ * exchange has been refused, as the workers are ending or do not answer. */
+struct inquiry *admin_inquire(struct admin *admin, const struct inquiry_kind *kind,
+                              struct port_exchange *exchange);
 /* Answers the exchange with the value, and frees that. */
 void admin_answer(struct port_exchange **exchange, unsigned status, struct json_t *value);
 

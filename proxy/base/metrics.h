@@ -27,6 +27,8 @@
       "error_allowed, error_denied, local_allowed, local_limited.")                                \
     X(NEAR_LIMIT, "near_limit_total", COUNTER, "route,limit",                                      \
       "Requests admitted with less than a fifth of the limit left.")                               \
+    X(LIMIT_KEYS_FORGOTTEN, "limit_keys_forgotten_total", COUNTER, "route,limit",                  \
+      "Keys whose state an operator has made a limit forget.")                                     \
     X(REFUSALS, "refusals_total", COUNTER, "route,reason",                                         \
       "Requests Lockkeeper answered by itself, by reason.")                                        \
     X(LOCK_ACQUIRES, "lock_acquires_total", COUNTER, "route,outcome",                              \
@@ -46,6 +48,7 @@
       "Renewals of locks and of places in queues: held, waiting, gone, failed.")                   \
     X(LOCK_HANDOVERS, "lock_handovers_total", COUNTER, "by",                                       \
       "Waiting requests that got their lock, by what told them: message, timer.")                  \
+    X(LOCK_BREAKS, "lock_breaks_total", COUNTER, "", "Locks broken by an operator.")               \
     X(FENCE_CHECKS, "fence_checks_total", COUNTER, "route,outcome",                                \
       "Fencing tokens checked: passed, unfenced (none, and none required), stale, missing, "       \
       "invalid, missing_key, store_denied, bypassed.")                                             \
