@@ -49,11 +49,23 @@ static void on_event_due(struct loop_task *task)
     }
 }
 
+static void reset_now(struct stream *s)
+{
+    struct linger reset = {.l_onoff = 1, .l_linger = 0};
+
+    if (s->fd >= 0)
+        (void)setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    stream_close_now(s);
+}
+
 static void on_deadline(struct timer *timer)
 {
     struct stream *s = CONTAINER_OF(timer, struct stream, timer);
 
-    if (s->state == STREAM_LINGERING)
+    /* Without a reset, a message that ends with its connection would look whole. */
+    if (s->state == STREAM_LINGERING && stream_pending_bytes(s) > 0)
+        reset_now(s);
+    else if (s->state == STREAM_LINGERING)
         stream_close_now(s);
     else if (s->state == STREAM_PREFACE)
         stream_preface_fail(s, UV_ETIMEDOUT);
@@ -482,9 +494,13 @@ void stream_close(struct stream **place, uint64_t linger_ms)
         stream_close_now(s);
         return;
     }
+    if (linger_ms == 0 && stream_pending_bytes(s) > 0) {
+        reset_now(s);
+        return;
+    }
     if (linger_ms == 0) {
-        /* Pending output is dropped, but a peer that has it all should see a clean end. */
-        if (s->tls != NULL && stream_pending_bytes(s) == 0 && !s->is_notify_sent) {
+        /* A peer that has it all should see a clean end. */
+        if (s->tls != NULL && !s->is_notify_sent) {
             tls_session_shutdown(s->tls);
             stream_io_send(s);
         }
@@ -503,12 +519,7 @@ void stream_close(struct stream **place, uint64_t linger_ms)
 
 void stream_abort(struct stream **place)
 {
-    struct stream *s = take_from_owner(place);
-    struct linger reset = {.l_onoff = 1, .l_linger = 0};
-
-    if (s->fd >= 0)
-        (void)setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-    stream_close_now(s);
+    reset_now(take_from_owner(place));
 }
 
 /* Asking. */

@@ -86,7 +86,8 @@ void stream_read_start(struct stream *stream);
 void stream_shutdown(struct stream *stream);
 
 /* Give up the stream; *stream becomes NULL, no callback comes after this returns.  Pending output
- * is still sent for at most linger_ms (0: dropped), then the socket is closed. */
+ * is still sent for at most linger_ms (0: dropped), then the socket is closed; with a reset when
+ * output is left, so that the peer can tell. */
 void stream_close(struct stream **stream, uint64_t linger_ms);
 /* The same with a TCP reset (SO_LINGER 0): the peer can tell that the message was cut. */
 void stream_abort(struct stream **stream);

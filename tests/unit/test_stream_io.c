@@ -224,6 +224,49 @@ static void test_linger_ends_at_its_deadline(void **state)
     close_world(&w);
 }
 
+/* The peer reads all that is to be had and gives the error that ended it, 0 for a clean end. */
+static int read_to_the_end(struct world *w, int fd)
+{
+    char buffer[65536];
+    ssize_t count;
+
+    do {
+        loop_turn(w->loop);
+        count = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT);
+    } while (count > 0 || (count < 0 && errno == EAGAIN));
+    return count == 0 ? 0 : errno;
+}
+
+/* A message that ends with the connection would look whole. */
+static void close_with_output_left(uint64_t linger_ms)
+{
+    const size_t size = 8u * 1024 * 1024;
+    struct world w;
+    int fd;
+    char *piece = mem_calloc(1, size);
+    struct slice data = slice_from(piece, size);
+
+    open_world(&w);
+    fd = connect_to_bare(&w);
+    assert_int_equal(stream_write(w.client.stream, &data, 1), STREAM_FULL);
+    free(piece);
+    listener_close(&w.listener);
+    timer_stop(w.loop, &w.guard);
+    stream_close(&w.client.stream, linger_ms);
+    while (loop_turn(w.loop))
+        continue;
+    assert_int_equal(read_to_the_end(&w, fd), ECONNRESET);
+    close(fd);
+    close_world(&w);
+}
+
+static void test_close_that_drops_output_resets(void **state)
+{
+    UNUSED(state);
+    close_with_output_left(0);
+    close_with_output_left(50);
+}
+
 static void test_abort_resets(void **state)
 {
     struct world w;
@@ -334,6 +377,7 @@ int main(void)
         cmocka_unit_test(test_answer_before_reset_is_read),
         cmocka_unit_test(test_lingering_close_keeps_the_answer),
         cmocka_unit_test(test_linger_ends_at_its_deadline),
+        cmocka_unit_test(test_close_that_drops_output_resets),
         cmocka_unit_test(test_abort_resets),
         cmocka_unit_test(test_stopped_stream_does_not_spin),
         cmocka_unit_test(test_urgent_data_is_harmless),
