@@ -193,9 +193,7 @@ static void exchange_gone(struct http_conn *conn, enum http_gone why)
     if (answers_now)
         http_conn_write_refusal(conn, answer->status, answer->reason, answer->text);
     http_conn_tell_gone(conn, why);
-    if (why == HTTP_GONE_CLIENT)
-        http_conn_close(conn, 0);
-    else if (answers_now)
+    if (answers_now)
         http_conn_finish(conn);
     else
         http_conn_cut_stream(conn);
@@ -467,7 +465,7 @@ static void on_end(void *owner, int error)
         break;
     case HTTP_CONN_HEAD:
         tell_refused(conn, 0, "client-closed");
-        http_conn_close(conn, 0);
+        http_conn_finish(conn);
         break;
     case HTTP_CONN_IDLE:
     case HTTP_CONN_DRAIN:

@@ -182,11 +182,11 @@ void http_conn_send_end(struct http_conn *conn)
 void http_conn_cut_stream(struct http_conn *conn)
 {
     /* An answer that is delimited by the end of the connection would look complete; any other is
-     * visibly short, and what is already on its way may arrive. */
-    if (conn->head_sent && conn->answer_body != HTTP_BODY_UNTIL_CLOSE)
-        http_conn_finish(conn);
-    else
+     * visibly short or not there at all, and what is already on its way may arrive. */
+    if (conn->head_sent && conn->answer_body == HTTP_BODY_UNTIL_CLOSE)
         http_conn_abort(conn);
+    else
+        http_conn_finish(conn);
 }
 
 void http_conn_cut(struct http_conn *conn)

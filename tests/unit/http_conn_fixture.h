@@ -55,6 +55,12 @@ static void answer(struct exchange *x, unsigned status, struct slice body)
     f->last = NULL;
 }
 
+static void cut(struct exchange *x)
+{
+    x->f->last = NULL;
+    http_conn_cut(x->conn);
+}
+
 static bool path_is(const struct exchange *x, const char *path)
 {
     return slice_equal(x->request->path, slice_of(path));
@@ -79,6 +85,8 @@ static void *on_request(void *env, struct http_conn *conn, const struct http_req
         answer(x, 204, SLICE(""));
     else if (path_is(x, "/echo"))
         http_conn_body_start(conn);
+    else if (path_is(x, "/cut"))
+        cut(x);
     return x;
 }
 

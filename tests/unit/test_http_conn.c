@@ -458,6 +458,47 @@ static void cut_answers_are_visibly_short(void **state)
     assert_int_equal(f->gone_count, 0);
 }
 
+/* A client that is still reading could not tell either. */
+static void answers_cut_by_a_half_close_are_visibly_short(void **state)
+{
+    struct fixture *f = *state;
+
+    say(f, "POST /wait HTTP/1.0\r\nContent-Length: 5\r\n\r\nab");
+    WAIT(f, f->request_count == 1);
+    http_conn_body_start(f->last->conn);
+    WAIT(f, buf_len(&f->body) == 2);
+    send_answer_head(f->last, 200, HTTP_BODY_UNTIL_CLOSE, 0);
+    http_conn_send_body(f->last->conn, SLICE("abc"));
+    WAIT(f, raw_peer_has(&f->peer, "abc"));
+    raw_peer_end(&f->peer);
+    WAIT(f, f->gone_count == 1 && f->peer.has_ended);
+    assert_true(f->peer.is_reset);
+}
+
+static void cuts_without_an_answer_spare_those_before(void **state)
+{
+    struct fixture *f = *state;
+
+    say(f, REQUEST("GET /now", "") REQUEST("GET /cut", ""));
+    WAIT(f, f->peer.has_ended);
+    assert_int_equal(f->request_count, 2);
+    assert_true(raw_peer_has(&f->peer, "\r\n\r\nnow"));
+    assert_false(f->peer.is_reset);
+    raw_peer_close(&f->peer);
+
+    /* Nor does a client that ends its side within its next request. */
+    f->peer = (struct raw_peer){.fd = -1};
+    say(f, REQUEST("GET /big", "") "GET /next HT");
+    f->peer.is_lazy = true;
+    WAIT(f, f->request_count == 3);
+    raw_peer_end(&f->peer);
+    TURN(f);
+    f->peer.is_lazy = false;
+    WAIT(f, f->peer.has_ended);
+    assert_false(f->peer.is_reset);
+    assert_true(f->peer.in_len > sizeof(f->zeros));
+}
+
 static void draining_closes_idle_ones_and_lets_the_rest_finish(void **state)
 {
     struct fixture *f = *state;
@@ -515,6 +556,8 @@ int main(void)
         CASE(pipelining_without_reading_is_held_up),
         CASE(backpressure_and_write_timeout),
         CASE(cut_answers_are_visibly_short),
+        CASE(cuts_without_an_answer_spare_those_before),
+        CASE(answers_cut_by_a_half_close_are_visibly_short),
         CASE(draining_closes_idle_ones_and_lets_the_rest_finish),
         CASE(closing_tells_running_exchanges),
     };
