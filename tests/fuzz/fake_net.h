@@ -32,7 +32,9 @@ struct loop {
     struct list tasks, timers, closed; /* timers: in the order of their starts */
     struct arena_pool arenas;
     size_t stream_count;
-    void (*on_connecting)(void *script, struct stream *stream); /* told of stream_connect */
+    /* The script is told of stream_connect, and of stream_write before it is done.  May be NULL. */
+    void (*on_connecting)(void *script, struct stream *stream);
+    void (*on_writing)(void *script, struct stream *stream, struct slice first_part);
     void *script;
 };
 
@@ -40,9 +42,11 @@ struct loop {
 struct fake_peer {
     struct stream *stream; /* NULL once its owner has given it up */
     struct buf unread, pending, got;
-    bool has_ended, has_reset; /* what the far end did */
-    bool is_ended, is_reset;   /* what the owner did: the far end sees it behind got and pending */
-    uint64_t linger_until_ms;  /* given up: pending still goes out until then */
+    struct buf delivered, written; /* all that the owner has read and written */
+    bool has_ended, has_reset;     /* what the far end did */
+    bool is_end_told;              /* the owner knows of has_ended */
+    bool is_ended, is_reset;  /* what the owner did: the far end sees it behind got and pending */
+    uint64_t linger_until_ms; /* given up: pending still goes out until then */
 };
 
 struct stream {
@@ -54,7 +58,7 @@ struct stream {
     struct list_node node; /* in loop->closed */
     struct timer timer;    /* connecting */
     struct loop_task task; /* tells an error found inside a call */
-    bool is_connecting, is_reading, is_full, is_shut, is_end_told, is_error_told;
+    bool is_connecting, is_reading, is_full, is_shut, is_error_told;
     int error;
     uint64_t read_bytes, written_bytes;
 };
@@ -232,6 +236,8 @@ static inline void fake_peer_clear(struct fake_peer *peer)
     buf_clear(&peer->unread);
     buf_clear(&peer->pending);
     buf_clear(&peer->got);
+    buf_clear(&peer->delivered);
+    buf_clear(&peer->written);
 }
 
 /* Errors that a call came upon. */
@@ -256,6 +262,8 @@ static inline struct stream *fake_open(struct loop *loop, struct fake_peer *peer
     buf_init(&peer->unread, SIZE_MAX);
     buf_init(&peer->pending, SIZE_MAX);
     buf_init(&peer->got, SIZE_MAX);
+    buf_init(&peer->delivered, SIZE_MAX);
+    buf_init(&peer->written, SIZE_MAX);
     s->tag = FAKE_STREAM_TAG;
     s->loop = loop;
     s->peer = peer;
@@ -323,24 +331,29 @@ size_t stream_pending_bytes(const struct stream *s)
 
 enum stream_status stream_write(struct stream *s, const struct slice *parts, size_t part_count)
 {
-    CHECK_TAG(s, FAKE_STREAM);
+    size_t total = stream_pending_bytes(s);
+
     CHECK(!s->is_connecting || s->error == 0);
     if (s->error != 0 || s->is_error_told || s->is_shut)
         return STREAM_DEAD;
-    for (size_t i = 0; i < part_count; i++) {
-        CHECK(buf_append(&s->peer->pending, parts[i]));
-        s->written_bytes += parts[i].len;
-    }
-    if (stream_pending_bytes(s) <= FAKE_HIGH_WATER_BYTES)
-        return STREAM_OK;
-    if (s->peer->has_reset) { /* what is above the mark is offered to the kernel at once */
+    for (size_t i = 0; i < part_count; i++)
+        total += parts[i].len;
+    /* What is above the mark is offered to the kernel at once, which knows better. */
+    if (total > FAKE_HIGH_WATER_BYTES && s->peer->has_reset) {
         s->error = -ECONNRESET;
         if (s->is_reading && buf_len(&s->peer->unread) == 0)
             loop_defer(s->loop, &s->task);
         return STREAM_DEAD;
     }
-    s->is_full = true;
-    return STREAM_FULL;
+    if (s->loop->on_writing != NULL && part_count > 0)
+        s->loop->on_writing(s->loop->script, s, parts[0]);
+    for (size_t i = 0; i < part_count; i++) {
+        CHECK(buf_append(&s->peer->pending, parts[i]));
+        CHECK(buf_append(&s->peer->written, parts[i]));
+        s->written_bytes += parts[i].len;
+    }
+    s->is_full |= total > FAKE_HIGH_WATER_BYTES;
+    return total > FAKE_HIGH_WATER_BYTES ? STREAM_FULL : STREAM_OK;
 }
 
 void stream_read_stop(struct stream *s)
@@ -489,6 +502,7 @@ static inline bool fake_deliver(struct fake_peer *peer, size_t max)
         lent = mem_alloc(count);
         memcpy(lent, buf_slice(&peer->unread).at, count);
         buf_consume(&peer->unread, count);
+        CHECK(buf_append(&peer->delivered, slice_from(lent, count)));
         s->read_bytes += count;
         s->events->on_read(s->owner, slice_from(lent, count));
         free(lent);
@@ -501,9 +515,9 @@ static inline bool fake_deliver(struct fake_peer *peer, size_t max)
         s->events->on_end(s->owner, -ECONNRESET);
         return true;
     }
-    if (!peer->has_ended || s->is_end_told || !s->is_reading)
+    if (!peer->has_ended || peer->is_end_told || !s->is_reading)
         return false;
-    s->is_end_told = true;
+    peer->is_end_told = true;
     s->events->on_end(s->owner, 0);
     return true;
 }
