@@ -135,7 +135,8 @@ test:  ## everything; ends with "N passed, N failed".  make test T=arena [C=case
 ifdef T
 	@$(MAKE) --no-print-directory -j$(JOBS) unit T=$(T) C=$(C)
 else
-	@$(PYTHON) tests/run_tests.py --fuzz-seconds $(if $(CI),$(FUZZ_SECONDS),$(if $(filter file,$(origin FUZZ_SECONDS)),10,$(FUZZ_SECONDS)))
+	@$(PYTHON) tests/run_tests.py $(if $(filter-out file,$(origin FUZZ_SECONDS)),--fuzz-seconds $(FUZZ_SECONDS),$(if \
+	    $(CI),--fuzz-total-seconds 240,--fuzz-seconds 10))
 endif
 
 .PHONY: test-unit

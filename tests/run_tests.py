@@ -195,15 +195,24 @@ def deploy_jobs(options):
                 {"LOCKKEEPER": f"{TOP}/{BUILDS['release'][0]}/lockkeeper"}, timeout_s=300)]
 
 
+def width():
+    """How many jobs run side by side."""
+    return max(os.cpu_count() or 2, 2)
+
+
 def fuzz_jobs(options):
+    sources = sorted(glob.glob(f"{TOP}/tests/fuzz/fuzz_*.c"))
+    seconds = options.fuzz_seconds
+    if options.fuzz_total_seconds is not None:
+        seconds = max(options.fuzz_total_seconds * min(width(), len(sources)) // len(sources), 1)
     jobs = []
-    for source in sorted(glob.glob(f"{TOP}/tests/fuzz/fuzz_*.c")):
+    for source in sources:
         stem = os.path.basename(source)[:-2]
         found = f"build/fuzz/corpus/{stem}"
         seeds = f"tests/fuzz/corpus/{stem}"
         os.makedirs(os.path.join(TOP, found), exist_ok=True)
         os.makedirs(os.path.join(TOP, "build/fuzz/crashes"), exist_ok=True)
-        command = [f"build/fuzz/{stem}", f"-max_total_time={options.fuzz_seconds}", "-timeout=10",
+        command = [f"build/fuzz/{stem}", f"-max_total_time={seconds}", "-timeout=10",
                    "-rss_limit_mb=2048", "-print_final_stats=1",
                    f"-artifact_prefix=build/fuzz/crashes/{stem}-", found]
         if os.path.isdir(os.path.join(TOP, seeds)):
@@ -211,8 +220,8 @@ def fuzz_jobs(options):
         dictionary = f"tests/fuzz/{stem}.dict"
         if os.path.exists(os.path.join(TOP, dictionary)):
             command.append(f"-dict={dictionary}")
-        jobs.append(Job(f"{stem} ({options.fuzz_seconds} s)", command, read_fuzzer, SANITIZER_ENV,
-                        timeout_s=options.fuzz_seconds + 120))
+        jobs.append(Job(f"{stem} ({seconds} s)", command, read_fuzzer, SANITIZER_ENV,
+                        timeout_s=seconds + 120))
     return jobs
 
 
@@ -269,9 +278,9 @@ def report(job, result, verbose):
         print(result.output.rstrip() + "\n", flush=True)
 
 
-def run_phase(jobs, width, verbose):
+def run_phase(jobs, max_workers, verbose):
     passed = failed = 0
-    with concurrent.futures.ThreadPoolExecutor(max_workers=width) as pool:
+    with concurrent.futures.ThreadPoolExecutor(max_workers=max_workers) as pool:
         running = {pool.submit(job.run): job for job in jobs}
         for future in concurrent.futures.as_completed(running):
             result = future.result()
@@ -284,7 +293,9 @@ def run_phase(jobs, width, verbose):
 def read_options():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--parts", default=DEFAULT_PARTS, help="comma-separated: " + ", ".join(PARTS))
-    parser.add_argument("--fuzz-seconds", type=int, default=10)
+    parser.add_argument("--fuzz-seconds", type=int, default=10, help="for each fuzzer")
+    parser.add_argument("--fuzz-total-seconds", type=int,
+                        help="for all of them together, by the clock; instead of --fuzz-seconds")
     parser.add_argument("-k", dest="pick", help="pytest's -k: which system and fault tests")
     parser.add_argument("-v", dest="verbose", action="store_true", help="show all output")
     options = parser.parse_args()
@@ -312,7 +323,7 @@ def main():
             for phase in sorted({PARTS[part][1] for part in options.parts}):
                 jobs = [job for part in options.parts if PARTS[part][1] == phase
                         for job in PARTS[part][2](options)]
-                counts = run_phase(jobs, max(os.cpu_count() or 2, 2), options.verbose)
+                counts = run_phase(jobs, width(), options.verbose)
                 passed, failed = passed + counts[0], failed + counts[1]
     finally:
         shutil.rmtree(options.scratch, ignore_errors=True)
