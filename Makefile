@@ -168,6 +168,17 @@ soak-locks:  ## the safety checker of locks, then chaos, for SOAK_SECONDS (60) e
 	@LOCKKEEPER=$(abspath $(B))/lockkeeper LOCK_SOAK_SECONDS=$(or $(SOAK_SECONDS),60) $(PYTHON) -m pytest -q -s \
 	    -p no:cacheprovider tests/faults/test_lock_safety.py tests/faults/test_lock_chaos.py
 
+.PHONY: test-chaos
+test-chaos:  ## clients and a service that do everything wrong, at full speed, under AddressSanitizer
+	@$(PYTHON) tests/run_tests.py --parts chaos
+
+.PHONY: soak-chaos
+soak-chaos:  ## the same for CHAOS_SECONDS (300); CHAOS_SEED=N repeats what connections do
+	@.ci/deps test
+	@$(MAKE) --no-print-directory -j$(JOBS) B=$(B)/asan SANITIZE=address,undefined all
+	@LOCKKEEPER=$(abspath $(B))/asan/lockkeeper LOCKKEEPER_BUILD=asan CHAOS_SECONDS=$(or $(CHAOS_SECONDS),300) \
+	    CHAOS_SEED=$(CHAOS_SEED) $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/chaos
+
 .PHONY: test-deploy
 test-deploy: all  ## image, pods, manifests, dashboards; slow; skips, and says so, what has no tool here
 	@LOCKKEEPER=$(abspath $(B))/lockkeeper $(PYTHON) -m pytest -q -rs -p no:cacheprovider --tb=short \

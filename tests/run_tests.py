@@ -248,9 +248,10 @@ PARTS = {
     "conformance": (["release"], 4, lambda o: pytest_jobs("conformance", "release", o)),
     "conformance-asan": (["asan"], 4, lambda o: pytest_jobs("conformance", "asan", o)),
     "faults": (["release"], 3, lambda o: pytest_jobs("faults", "release", o)),
-    "fuzz": (["fuzz"], 5, fuzz_jobs),
+    "chaos": (["asan"], 5, lambda o: pytest_jobs("chaos", "asan", o)),
+    "fuzz": (["fuzz"], 6, fuzz_jobs),
 }
-DEFAULT_PARTS = "lint,deploy,model,simulation,unit,unit-asan,valgrind,system,system-asan,faults,conformance,conformance-asan,fuzz"
+DEFAULT_PARTS = "lint,deploy,model,simulation,unit,unit-asan,valgrind,system,system-asan,faults,chaos,conformance,conformance-asan,fuzz"
 
 
 def build_jobs(parts):
@@ -262,7 +263,7 @@ def build_jobs(parts):
             if build in PARTS[part][0]:
                 goals += (["fuzz-programs"] if part == "fuzz" else
                           ["build/simulate_locks"] if part == "simulation" else
-                          ["all"] if part.startswith(("system", "faults", "conformance", "deploy")) else
+                          ["all"] if part.startswith(("system", "faults", "chaos", "conformance", "deploy")) else
                           ["all", "unit-programs"])
         if goals:
             command = ["make", "--no-print-directory", f"-j{os.cpu_count() or 2}", f"B={where}"]
