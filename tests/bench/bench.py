@@ -2,282 +2,40 @@
 """Lockkeeper beside nginx and HAProxy: one worker each, the same service, the same decision.
 
     make bench                      or, with options:  make bench BENCH='--rounds 9 --seconds 5'
+                                    some sections:     make bench BENCH='--sections pass,tls'
 
-Sections, each with its rivals in interleaved rounds, so that what else the machine does hits all
-of them alike; the medians are shown, and each as a ratio to Lockkeeper's.
+Each section has its rivals in interleaved rounds, so that what else the machine does hits all of them
+alike; medians are shown, each as a ratio to Lockkeeper's, and in the end one table with the ratios of
+Lockkeeper's to each rival's.
 
-  hot key       one token_bucket on a real Redis, one key for all requests
-  many keys     the same, each request on one of 10,000 keys
-  pass-through  no limit
-  locks         an exclusive lock on a real Redis, on one key and on many; see bench_locks.py
+  pass   no limit                                  body   answers of 10 kB and of 1 MB
+  ten    the same, ten more fields                 tls    clients over TLS, one certificate
+  one    the same, one connection: latency         echo   WebSocket: messages there and back
+  wide   the same, 256 connections                 idle   10,000 idle connections: memory
+  hot    one token_bucket on Redis, one key for all requests; many: on one of 10,000 keys
+  redis  both, by unix socket and by TCP, beside the own pass-through
+  locks  an exclusive lock on Redis, on one key and on many; see bench_locks.py
 
 The limit in nginx is lua-resty-redis calling the same script by EVALSHA with the very arguments that
 Lockkeeper sends (they are read off Redis's MONITOR), so both ask for the same decision.
 
 CPU is utime + stime of the proxy's worker (of Lockkeeper: the whole process), and of redis-server,
-divided by the requests wrk counted.
+divided by the requests wrk counted.  RSS is what the same processes hold at the end of a round.
 """
 
 import argparse
 import json
 import os
 import re
-import shlex
-import shutil
-import signal
-import socket
 import statistics
 import subprocess
 import sys
-import tempfile
-import threading
-import time
-import urllib.request
 
+import bench_connections
 import bench_locks
+from bench_world import BODY_BYTES, HERE, Bench, cpu_us, resident_kib
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-BODY_BYTES = 128
-NGINX_MODULES = "/usr/lib/nginx/modules"
 KEY_COUNT = 10_000
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_for(condition, what, seconds=10):
-    deadline = time.monotonic() + seconds
-    pause = threading.Event()
-    while not condition():
-        if time.monotonic() > deadline:
-            sys.exit(f"bench: {what}: not within {seconds} s")
-        pause.wait(0.02)
-
-
-def accepts(port):
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-        return True
-    except OSError:
-        return False
-
-
-def cpu_us(pids):
-    """CPU time the processes have used so far."""
-    ticks = 0
-    for pid in pids:
-        with open(f"/proc/{pid}/stat") as file:
-            fields = file.read().rsplit(")", 1)[1].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks * 1_000_000 / TICKS_PER_S
-
-
-def children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(child) for child in file.read().split()]
-
-
-class Bench:
-    """Everything that runs; close() ends it."""
-
-    def __init__(self, options):
-        self.options = options
-        self.directory = tempfile.mkdtemp(prefix="lockkeeper-bench-")
-        # nginx's worker leaves root for another user, and must still reach the sockets in here.
-        os.chmod(self.directory, 0o755)
-        self.running = []
-
-    def path(self, name):
-        return os.path.join(self.directory, name)
-
-    def write(self, name, text):
-        with open(self.path(name), "w") as file:
-            file.write(text)
-        return self.path(name)
-
-    def start(self, command, **options):
-        log = open(self.path(f"log-{len(self.running)}"), "wb")
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                 cwd=self.directory, **options)
-        self.running.append(child)
-        return child
-
-    def close(self):
-        for child in reversed(self.running):
-            child.send_signal(signal.SIGTERM)
-            try:
-                child.wait(15)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-    def start_redis(self):
-        self.redis_socket = self.path("redis.sock")
-        self.redis = self.start(["redis-server", "--port", "0", "--unixsocket", self.redis_socket,
-                                 "--unixsocketperm", "777", "--save", "", "--appendonly", "no"])
-        wait_for(lambda: os.path.exists(self.redis_socket), "redis-server")
-
-    def redis_cli(self, *arguments):
-        return subprocess.run(["redis-cli", "-s", self.redis_socket, *arguments], check=True,
-                              capture_output=True, text=True).stdout
-
-    def start_nginx(self, name, http, modules=()):
-        load = "".join(f"load_module {NGINX_MODULES}/{module}.so;\n" for module in modules)
-        config = self.write(f"{name}.conf", f"""{load}worker_processes 1;
-daemon off;
-pid {self.path(name)}.pid;
-error_log {self.path(name)}.log error;
-events {{ worker_connections 4096; }}
-http {{
-    access_log off;
-    client_body_temp_path {self.path(name)}-body;
-    proxy_temp_path {self.path(name)}-proxy;
-    fastcgi_temp_path {self.path(name)}-fastcgi;
-    uwsgi_temp_path {self.path(name)}-uwsgi;
-    scgi_temp_path {self.path(name)}-scgi;
-    keepalive_requests 1000000000;
-    {http}
-}}
-""")
-        child = self.start(["nginx", "-p", self.directory, "-c", config, "-e", f"{self.path(name)}.log"])
-        return child
-
-    def start_origin(self):
-        self.origin_port = free_port()
-        self.start_nginx("origin", f"""
-    server {{
-        listen 127.0.0.1:{self.origin_port} reuseport backlog=4096;
-        default_type text/plain;
-        location / {{ return 200 "{'x' * BODY_BYTES}"; }}
-    }}""")
-        wait_for(lambda: accepts(self.origin_port), "the origin")
-
-    # ---- the rivals: each gives its port and how to find its workers' pids -----------------------
-
-    def start_lockkeeper(self, key=None, wrapper=(), **settings):
-        """key: of its token_bucket, "" for one key for all; None: no limit.  wrapper: a command to run it
-        under.  settings: more of the policy."""
-        port = free_port()
-        policy = {"listen": f"127.0.0.1:{port}", "metrics": "off", "admin": "off", "workers": 1, "access_log": "off",
-                  "upstream": f"http://127.0.0.1:{self.origin_port}",
-                  "store": f"unix://{self.redis_socket}", **settings}
-        if key is not None:
-            limit = {"name": "bench", "rate": "1000000/second", "burst": 1000000,
-                     "algorithm": "token_bucket"}
-            if key:
-                limit.update(key=key, on_missing_key="shared")
-            policy["routes"] = [{"name": "bench", "match": {"path": "/"}, "limits": [limit]}]
-        path = self.write(f"policy-{port}.yaml", json.dumps(policy))
-        child = self.start([*wrapper, os.path.abspath(self.options.lockkeeper), "run", path])
-        wait_for(lambda: accepts(port), "lockkeeper")
-        return port, [child.pid]
-
-    def upstream_block(self):
-        return f"upstream origin {{ server 127.0.0.1:{self.origin_port}; keepalive 256; keepalive_requests 1000000000; }}"
-
-    def start_nginx_proxy(self, access="", front=""):
-        """access: what decides before the request is passed on.  front: a location that answers instead,
-        and has /pass/ to ask."""
-        port = free_port()
-        modules = ["ndk_http_module", "ngx_http_lua_module"] if access or front else []
-        lua = 'lua_package_path "/usr/share/lua/5.1/?.lua;;";' if access or front else ""
-        proxied = "/pass/" if front else "/"
-        child = self.start_nginx(f"proxy-{port}", f"""
-    {lua}
-    {self.upstream_block()}
-    server {{
-        listen 127.0.0.1:{port} backlog=4096;
-        {front}
-        location {proxied} {{
-            {access}
-            proxy_pass http://origin;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_set_header Host $host;
-            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-            proxy_set_header X-Forwarded-Proto $scheme;
-            proxy_set_header X-Forwarded-Host $host;
-        }}
-    }}""", [f"/usr/lib/nginx/modules/{module}" for module in modules] and modules)
-        wait_for(lambda: accepts(port) and children(child.pid), "nginx")
-        return port, children(child.pid)
-
-    def start_nginx_limit(self, call, key_expression):
-        """call: the EVALSHA that Lockkeeper sent, without its key."""
-        script = self.write(f"limit-{free_port()}.lua", LIMIT_LUA % {
-            "socket": self.redis_socket, "sha": call["sha"], "key": key_expression,
-            "arguments": ", ".join(json.dumps(argument) for argument in call["arguments"])})
-        os.chmod(script, 0o644)
-        return self.start_nginx_proxy(f"access_by_lua_file {script};")
-
-    def start_haproxy(self):
-        port = free_port()
-        config = self.write("haproxy.cfg", f"""global
-    nbthread 1
-    maxconn 4096
-defaults
-    mode http
-    timeout connect 5s
-    timeout client 30s
-    timeout server 30s
-    option forwardfor
-    http-reuse always
-frontend in
-    bind 127.0.0.1:{port}
-    default_backend origin
-backend origin
-    server one 127.0.0.1:{self.origin_port}
-""")
-        child = self.start(["haproxy", "-db", "-f", config])
-        wait_for(lambda: accepts(port), "haproxy")
-        return port, [child.pid]
-
-    # ---- what Lockkeeper asks of Redis ----------------------------------------------------------
-
-    def capture_call(self, port, target):
-        """The EVALSHA of one request, as MONITOR shows it."""
-        monitor = subprocess.Popen(["redis-cli", "-s", self.redis_socket, "MONITOR"],
-                                   stdout=subprocess.PIPE, text=True)
-        try:
-            assert monitor.stdout.readline().startswith("OK")
-            urllib.request.urlopen(f"http://127.0.0.1:{port}{target}", timeout=5).read()
-            for line in monitor.stdout:
-                words = shlex.split(line.split("] ", 1)[1]) if "] " in line else []
-                if words and words[0].upper() == "EVALSHA" and words[2] == "1" and len(words) >= 12:
-                    return {"sha": words[1], "key": words[3], "arguments": words[4:]}
-        finally:
-            monitor.terminate()
-            monitor.wait()
-        sys.exit("bench: Lockkeeper sent no EVALSHA")
-
-
-LIMIT_LUA = """
-local redis = require "nginx.redis"
-local red = redis:new()
-red:set_timeout(50)
-local ok, err = red:connect("unix:%(socket)s")
-if not ok then
-    return ngx.exit(503)
-end
-local reply
-reply, err = red:evalsha("%(sha)s", 1, %(key)s, %(arguments)s)
-if not reply then
-    ngx.log(ngx.ERR, err)
-    return ngx.exit(503)
-end
-red:set_keepalive(10000, 256)
-ngx.header["RateLimit-Policy"] = '"bench";q=1000000;w=1'
-ngx.header["RateLimit"] = '"bench";r=' .. reply[3]
-if reply[1] == 0 then
-    ngx.header["Retry-After"] = math.ceil(reply[4] / 1000000)
-    return ngx.exit(429)
-end
-"""
 
 SPREAD_LUA = """
 math.randomseed(os.time())
@@ -286,18 +44,40 @@ request = function()
 end
 """ % (KEY_COUNT - 1)
 
+# figure, label, format; all but the first are better when they are smaller.
+FIGURES = [("per_s", "req/s", "{:.0f}"), ("p50_ms", "p50 ms", "{:.2f}"), ("p99_ms", "p99 ms", "{:.2f}"),
+           ("proxy_us", "proxy CPU µs/req", "{:.1f}"), ("redis_us", "Redis CPU µs/req", "{:.1f}"),
+           ("rss_mib", "RSS MiB", "{:.1f}")]
+TEN_FIELDS = ["Accept: text/html,application/xhtml+xml", "Accept-Encoding: gzip, deflate, br",
+              "Accept-Language: en-GB,en;q=0.7", "Cache-Control: no-cache", "Cookie: session=0123456789abcdef",
+              "Referer: https://shop.test/cart", "User-Agent: Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101",
+              "X-Client-Version: 12.4.1", "X-Tenant: 4711", "Authorization: Bearer 0123456789abcdef0123456789abcdef"]
+
+
+class Contest:
+    """rivals: name -> (port, pids); the rest is how wrk asks them, and what is shown."""
+
+    def __init__(self, title, rivals, target="/", script=None, connections=None, fields=(), scheme="http",
+                 shows=(), run=None):
+        self.title, self.rivals, self.target, self.script = title, rivals, target, script
+        self.connections, self.fields, self.scheme = connections, fields, scheme
+        self.run = run  # what asks instead of wrk
+        self.figures = [figure for figure in FIGURES if figure[0] not in ("redis_us", "rss_mib") or
+                        figure[0] in shows]
+
 
 def to_ms(text):
     number, unit = re.match(r"([\d.]+)(us|ms|s)", text).groups()
     return float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
 
 
-def run_wrk(bench, port, seconds, script=None):
-    command = ["wrk", "-t1", f"-c{bench.options.connections}", f"-d{seconds}s", "--latency", "--timeout", "30s"]
-    if script:
-        command += ["-s", script]
-    text = subprocess.run(command + [f"http://127.0.0.1:{port}/"], check=True, capture_output=True,
-                          text=True).stdout
+def run_wrk(bench, contest, port, seconds):
+    command = ["wrk", "-t1", f"-c{contest.connections or bench.options.connections}", f"-d{seconds}s", "--latency",
+               "--timeout", "30s", *(word for field in contest.fields for word in ("-H", field))]
+    if contest.script:
+        command += ["-s", contest.script]
+    text = subprocess.run(command + [f"{contest.scheme}://127.0.0.1:{port}{contest.target}"], check=True,
+                          capture_output=True, text=True).stdout
     if "Requests/sec" not in text or "nan" in text or re.search(r"Non-2xx|Socket errors", text):
         sys.exit(f"bench: not every request was answered with 200:\n{text}")
     return {"requests": int(re.search(r"(\d+) requests in", text)[1]),
@@ -306,82 +86,177 @@ def run_wrk(bench, port, seconds, script=None):
             "p99_ms": to_ms(re.search(r"^ *99% +(\S+)", text, re.M)[1])}
 
 
-def measure(bench, rivals, script=None):
-    """rivals: name -> (port, pids).  The median of each figure over all rounds."""
-    rounds = {name: [] for name in rivals}
-    for name, (port, _pids) in rivals.items():
-        run_wrk(bench, port, 1, script)  # warm up: connections, scripts, caches
+def measure(bench, contest):
+    """name -> the median of each figure over all rounds."""
+    rounds, run = {name: [] for name in contest.rivals}, contest.run or run_wrk
+    for port, _pids in contest.rivals.values():
+        run(bench, contest, port, 1)  # warm up: connections, scripts, caches
     for number in range(bench.options.rounds):
         # Another one begins in each round.
-        names = list(rivals)
+        names = list(contest.rivals)
         names = names[number % len(names):] + names[:number % len(names)]
         for name in names:
-            port, pids = rivals[name]
+            port, pids = contest.rivals[name]
             before, redis_before = cpu_us(pids), cpu_us([bench.redis.pid])
-            one = run_wrk(bench, port, bench.options.seconds, script)
+            one = run(bench, contest, port, bench.options.seconds)
             one["proxy_us"] = (cpu_us(pids) - before) / one["requests"]
             one["redis_us"] = (cpu_us([bench.redis.pid]) - redis_before) / one["requests"]
+            one["rss_mib"] = resident_kib(pids) / 1024
             rounds[name].append(one)
-    return {name: {figure: statistics.median(one[figure] for one in all_of_it)
-                   for figure in ("per_s", "p50_ms", "p99_ms", "proxy_us", "redis_us")}
+    return {name: {figure: statistics.median(one[figure] for one in all_of_it) for figure, _, _ in FIGURES}
             for name, all_of_it in rounds.items()}
 
 
-def show(title, results, with_redis):
+def show(contest, results):
     """A Markdown table; in brackets: as a multiple of Lockkeeper's."""
     base = results["lockkeeper"]
-    figures = [("per_s", "req/s", "{:.0f}"), ("p50_ms", "p50 ms", "{:.2f}"), ("p99_ms", "p99 ms", "{:.2f}"),
-               ("proxy_us", "proxy CPU µs/req", "{:.1f}")]
-    if with_redis:
-        figures.append(("redis_us", "Redis CPU µs/req", "{:.1f}"))
-    print(f"\n### {title}\n")
-    print("| | " + " | ".join(label for _, label, _ in figures) + " |")
-    print("|---" * (len(figures) + 1) + "|")
+    print(f"\n### {contest.title}\n")
+    print("| | " + " | ".join(label for _, label, _ in contest.figures) + " |")
+    print("|---" * (len(contest.figures) + 1) + "|")
     for name, result in results.items():
         cells = []
-        for figure, _, form in figures:
+        for figure, _, form in contest.figures:
             ratio = f" ({result[figure] / base[figure]:.2f}x)" if name != "lockkeeper" and base[figure] else ""
             cells.append(form.format(result[figure]) + ratio)
         print(f"| {name} | " + " | ".join(cells) + " |")
     sys.stdout.flush()
 
 
+def show_ratios(all_results):
+    """One table: Lockkeeper's figures as multiples of each rival's."""
+    print("\n### Lockkeeper's as a ratio to each rival's\n")
+    print("| | beside | " + " | ".join(label.replace(" MiB", "") for _, label, _ in FIGURES) + " |")
+    print("|---" * (len(FIGURES) + 2) + "|")
+    for contest, results in all_results:
+        shown = {figure for figure, _, _ in contest.figures}
+        for name, result in results.items():
+            if name == "lockkeeper":
+                continue
+            cells = [f"{results['lockkeeper'][figure] / result[figure]:.2f}"
+                     if figure in shown and result[figure] else "" for figure, _, _ in FIGURES]
+            print(f"| {contest.title} | {name} | " + " | ".join(cells) + " |")
+    sys.stdout.flush()
+
+
+# ---- sections: each gives its contests -----------------------------------------------------------------
+
+
+def plain_rivals(bench):
+    """Started once; the sections without a limit share them."""
+    if bench.plain is None:
+        bench.plain = {"lockkeeper": bench.start_lockkeeper(), "nginx": bench.start_nginx_proxy(),
+                       "haproxy": bench.start_haproxy()}
+    return bench.plain
+
+
+def passing(bench):
+    yield Contest("Pass-through", plain_rivals(bench))
+
+
+def ten_fields(bench):
+    yield Contest("Pass-through, ten more fields", plain_rivals(bench), fields=TEN_FIELDS)
+
+
+def one_connection(bench):
+    yield Contest("Pass-through, one connection", plain_rivals(bench), connections=1)
+
+
+def wide(bench):
+    yield Contest("Pass-through, 256 connections", plain_rivals(bench), connections=256, shows=["rss_mib"])
+
+
+def bodies(bench):
+    for target, size in (("/10k", "10 kB"), ("/1m", "1 MB")):
+        yield Contest(f"Pass-through, answers of {size}", plain_rivals(bench), target=target, shows=["rss_mib"])
+
+
+def over_tls(bench):
+    bench.make_certificate()
+    rivals = {"lockkeeper": bench.start_lockkeeper(tls={"certificate": bench.certificate, "key": bench.key}),
+              "nginx": bench.start_nginx_proxy(tls=True), "haproxy": bench.start_haproxy(tls=True)}
+    yield Contest("Clients over TLS", rivals, scheme="https", shows=["rss_mib"])
+
+
+def limited(bench, is_hot, is_tcp, beside_own):
+    """One strict limit for each request."""
+    store = f"redis://127.0.0.1:{bench.redis_port}" if is_tcp else f"unix://{bench.redis_socket}"
+    # Both are patient: here a late answer is the machine's fault, not that of Redis.
+    ours = bench.start_lockkeeper(key="" if is_hot else "{query.k}", store=store, store_options={"timeout": "1s"})
+    call = bench.capture_call(ours[0], "/" if is_hot else "/?k=MARK")
+    key = json.dumps(call["key"])
+    if not is_hot:
+        before, after = call["key"].split("MARK")
+        key = f"{json.dumps(before)} .. (ngx.var.arg_k or '') .. {json.dumps(after)}"
+    rivals = {"lockkeeper": ours, "nginx + lua-resty-redis": bench.start_nginx_limit(call, key, is_tcp)}
+    if beside_own:
+        rivals["lockkeeper without a limit"] = plain_rivals(bench)["lockkeeper"]
+    keys = "one key" if is_hot else f"{KEY_COUNT:,} keys"
+    way = (" by TCP" if is_tcp else " by unix socket") if beside_own else ""
+    return Contest(f"One token_bucket on Redis{way}, {keys}", rivals, shows=["redis_us"],
+                   script=None if is_hot else bench.write("spread.lua", SPREAD_LUA))
+
+
+def hot_key(bench):
+    yield limited(bench, is_hot=True, is_tcp=False, beside_own=False)
+
+
+def many_keys(bench):
+    yield limited(bench, is_hot=False, is_tcp=False, beside_own=False)
+
+
+def redis_both_ways(bench):
+    for is_tcp in (False, True):
+        for is_hot in (False, True):
+            yield limited(bench, is_hot, is_tcp, beside_own=True)
+
+
+def locks(bench):
+    for title, rivals, script in bench_locks.contests(bench, bench.write("spread.lua", SPREAD_LUA)):
+        yield Contest(title, rivals, script=script, shows=["redis_us"])
+
+
+def echo(bench):
+    program, rivals = bench_connections.echo_rivals(bench)
+    yield Contest("WebSocket echo", rivals, run=bench_connections.echo_runner(program))
+
+
+SECTIONS = {"pass": passing, "ten": ten_fields, "one": one_connection, "wide": wide, "body": bodies,
+            "tls": over_tls, "hot": hot_key, "many": many_keys, "redis": redis_both_ways, "locks": locks,
+            "echo": echo, "idle": bench_connections.idle}
+DEFAULT_SECTIONS = "pass,ten,one,wide,body,tls,redis,locks,idle"
+
+
 def run_sections(bench):
     options = bench.options
     bench.start_redis()
     bench.start_origin()
-    spread = bench.write("spread.lua", SPREAD_LUA)
+    bench.plain = None
     print(f"{options.rounds} rounds of {options.seconds} s, {options.connections} connections, "
           f"{os.cpu_count()} CPUs, {BODY_BYTES}-byte answers; medians")
-    if "hot" in options.sections:
-        ours = bench.start_lockkeeper(key="")
-        call = bench.capture_call(ours[0], "/")
-        rivals = {"lockkeeper": ours,
-                  "nginx + lua-resty-redis": bench.start_nginx_limit(call, json.dumps(call["key"]))}
-        show("One token_bucket on Redis, hot key", measure(bench, rivals), True)
-    if "many" in options.sections:
-        ours = bench.start_lockkeeper(key="{query.k}")
-        call = bench.capture_call(ours[0], "/?k=MARK")
-        before, after = call["key"].split("MARK")
-        key = f"{json.dumps(before)} .. (ngx.var.arg_k or '') .. {json.dumps(after)}"
-        rivals = {"lockkeeper": ours, "nginx + lua-resty-redis": bench.start_nginx_limit(call, key)}
-        show(f"One token_bucket on Redis, {KEY_COUNT} keys", measure(bench, rivals, spread), True)
-    if "pass" in options.sections:
-        rivals = {"lockkeeper": bench.start_lockkeeper(), "nginx": bench.start_nginx_proxy(),
-                  "haproxy": bench.start_haproxy()}
-        show("Pass-through", measure(bench, rivals), False)
-    if "locks" in options.sections:
-        for title, rivals, script in bench_locks.contests(bench, spread):
-            show(title, measure(bench, rivals, script), True)
+    all_results = []
+    for name in options.sections:
+        for contest in SECTIONS[name](bench) or ():  # idle has a table of its own
+            all_results.append((contest, measure(bench, contest)))
+            show(*all_results[-1])
+    if all_results:
+        show_ratios(all_results)
 
 
 def main():
+    def sections(text):
+        names = text.split(",")
+        for name in names:
+            if name not in SECTIONS:
+                raise argparse.ArgumentTypeError(f"no section is called {name!r}")
+        return names
+
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--lockkeeper", default=os.path.join(HERE, "..", "..", "build", "lockkeeper"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--sections", default="hot,many,pass,locks", type=lambda text: text.split(","))
+    parser.add_argument("--sections", default=DEFAULT_SECTIONS, type=sections,
+                        help=", ".join(SECTIONS))
     bench = Bench(parser.parse_args())
     try:
         run_sections(bench)

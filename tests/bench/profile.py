@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 
-from bench import Bench, accepts, children, wait_for
+from bench_world import Bench, accepts, children, wait_for
 
 CONNECTIONS = 16
 # What it is, the limit's key (None: no limit), fields of the request; {number} is one of 10,000.
