@@ -162,14 +162,12 @@ static enum listener_admission on_admit(void *owner, const struct sockaddr *addr
     return LISTENER_CLOSE;
 }
 
-static void on_fault(void *owner, const char *peer, const char *reason)
+static void on_fault(void *owner, const char *reason)
 {
     struct worker *w = owner;
 
     CHECK_TAG(w, WORKER);
     count_refused(w, reason);
-    log_warn(&w->log, "connection closed: no good PROXY header", LOG_STR("peer", peer),
-             LOG_STR("reason", reason));
 }
 
 static void on_accept(void *owner, struct stream *stream)
@@ -474,6 +472,8 @@ static void on_policy_message(struct loop *loop, struct loop_message *message)
     open_snapshot(w, m->policy, m->certificates);
     guard_worker_set_policy(w->env.guards, w->env.policy);
     w->server.settings = request_conn_settings(w->env.policy);
+    if (w->listener != NULL)
+        listener_set_timeout(w->listener, w->env.policy->settings.header_timeout_ms);
     if (w->listener != NULL && certificates_listener(w->certificates) != NULL)
         listener_set_tls(w->listener, certificates_listener(w->certificates));
     serve_snapshot_unref(&old);

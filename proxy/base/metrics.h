@@ -69,7 +69,8 @@
     X(CLIENT_ACCEPTED, "client_accepted_total", COUNTER, "", "Client connections accepted.")       \
     X(CLIENT_REFUSED, "client_refused_total", COUNTER, "reason",                                   \
       "Client connections refused before their first request: max-connections, untrusted-proxy, "  \
-      "proxy-header-malformed, -missing, -checksum, -too-long, -incomplete, -timeout.")            \
+      "proxy-header-malformed, -missing, -checksum, -too-long, -incomplete, -timeout, "            \
+      "tls-handshake, tls-timeout.")                                                               \
     X(STORE_CALLS, "store_calls_total", COUNTER, "script,result",                                  \
       "Script calls by result: ok, not_sent, unknown, refused.")                                   \
     X(STORE_DURATION, "store_call_duration_seconds", HISTOGRAM, "",                                \

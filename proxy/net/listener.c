@@ -233,24 +233,44 @@ static void opening_end(struct opening *o)
     free(o);
 }
 
+/* Peers that leave, and faults of the network, are nobody's fault. */
+static const char *find_fault(const struct stream *stream, int error)
+{
+    const char *fault = stream_preface_fault(stream);
+
+    if (fault != NULL || !stream_is_tls(stream))
+        return fault;
+    return error == UV_EPROTO ? "tls-handshake" : error == UV_ETIMEDOUT ? "tls-timeout" : NULL;
+}
+
+/* Who speaks to a TLS port, and how, is nothing that an operator could mend; a proxy is. */
+static void log_failure(const struct listener *l, const struct stream *stream, const char *fault)
+{
+    if (stream_preface_fault(stream) != NULL)
+        log_warn(NULL, "connection closed: no good PROXY header", LOG_STR("listener", l->address),
+                 LOG_STR("peer", stream_peer_address(stream)), LOG_STR("reason", fault));
+    else
+        log_debug(NULL, "connection failed before its first request",
+                  LOG_STR("listener", l->address), LOG_STR("peer", stream_peer_address(stream)),
+                  LOG_STR("reason", stream_error_text(stream)));
+}
+
 static void on_opened(void *owner, int error)
 {
     struct opening *o = owner;
     struct listener *l = o->listener;
     struct stream *stream = TAKE(&o->stream);
-    const char *fault = stream_preface_fault(stream);
+    const char *fault;
 
     opening_end(o);
     if (error == 0) {
         l->on_accept(l->owner, stream);
         return;
     }
-    if (fault != NULL)
-        l->on_fault(l->owner, stream_peer_address(stream), fault);
-    else
-        log_debug(NULL, "connection failed before its first request",
-                  LOG_STR("listener", l->address), LOG_STR("client", stream_peer_address(stream)),
-                  LOG_STR("reason", stream_error_text(stream)));
+    fault = find_fault(stream, error);
+    log_failure(l, stream, fault);
+    if (fault != NULL && l->on_fault != NULL)
+        l->on_fault(l->owner, fault);
     stream_close(&stream, 0);
 }
 
@@ -384,7 +404,7 @@ int listener_open(struct loop *loop, const struct listener_options *options, lis
     bool is_given = options->fd >= 0;
     int fd = options->fd, error;
 
-    CHECK(on_accept != NULL && (options->admit == NULL || options->on_fault != NULL));
+    CHECK(on_accept != NULL);
     if (!is_given) {
         if (parse_address(slice_of(options->address), &parsed) != NULL)
             return UV_EINVAL;
@@ -408,8 +428,7 @@ int listener_open(struct loop *loop, const struct listener_options *options, lis
     l->on_fault = options->on_fault;
     l->owner = owner;
     l->tls = options->tls != NULL ? tls_context_ref(options->tls) : NULL;
-    l->handshake_timeout_ms = options->handshake_timeout_ms > 0 ? options->handshake_timeout_ms
-                                                                : DEFAULT_HANDSHAKE_TIMEOUT_MS;
+    listener_set_timeout(l, options->handshake_timeout_ms);
     l->address = mem_strdup(options->address != NULL ? options->address : "");
     list_init(&l->openings);
     note_bound(l, is_given ? NULL : &parsed);
@@ -439,6 +458,13 @@ void listener_set_tls(struct listener *l, struct tls_context *tls)
     tls_context_ref(tls);
     tls_context_unref(&l->tls);
     l->tls = tls;
+}
+
+void listener_set_timeout(struct listener *l, uint64_t handshake_timeout_ms)
+{
+    CHECK_TAG(l, LISTENER);
+    l->handshake_timeout_ms =
+        handshake_timeout_ms > 0 ? handshake_timeout_ms : DEFAULT_HANDSHAKE_TIMEOUT_MS;
 }
 
 void listener_pause(struct listener *l)

@@ -26,9 +26,9 @@ enum listener_admission {
 
 /* Asked for each connection when it was accepted, before anything is read. */
 typedef enum listener_admission listener_admit_cb(void *owner, const struct sockaddr *peer);
-/* A connection ended because its PROXY header was wrong or late; reason is static (see
- * stream_preface_fault). */
-typedef void listener_fault_cb(void *owner, const char *peer, const char *reason);
+/* A connection ended because its PROXY header or TLS handshake was wrong or late, as the log says;
+ * reason is static: that of stream_preface_fault, tls-handshake or tls-timeout. */
+typedef void listener_fault_cb(void *owner, const char *reason);
 
 struct listener_options {
     const char *address; /* "0.0.0.0:8080", "[::]:8080", ":8080" (both families), "127.0.0.1:0",
@@ -41,7 +41,7 @@ struct listener_options {
     struct tls_context *tls;       /* NULL: plain */
     uint64_t handshake_timeout_ms; /* for PROXY header and TLS together */
     listener_admit_cb *admit;      /* NULL: all are LISTENER_TAKE */
-    listener_fault_cb *on_fault;   /* with admit */
+    listener_fault_cb *on_fault;   /* may be NULL */
 };
 
 /* Check an address without opening it; on false *ret_error says what would be right (static). */
@@ -55,6 +55,8 @@ MUST_USE int listener_open(struct loop *loop, const struct listener_options *opt
 /* Handshakes that begin from now on use this context (renewed certificates).  Not NULL, and only
  * for a listener opened with TLS. */
 void listener_set_tls(struct listener *listener, struct tls_context *tls);
+/* The same for handshake_timeout_ms. */
+void listener_set_timeout(struct listener *listener, uint64_t handshake_timeout_ms);
 
 /* Connections accepted and not handed over yet: their PROXY header or TLS is under way. */
 size_t listener_opening_count(const struct listener *listener);

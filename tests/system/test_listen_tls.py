@@ -41,6 +41,7 @@ def test_clients_over_tls(start, origin, tmp_path):
     with socket.create_connection(proxy.listen, timeout=10) as plain:
         plain.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert b"HTTP/" not in plain.recv(100)
+    harness.wait_until(lambda: proxy.metric("client_refused_total", reason="tls-handshake") == 1, 5, "the metric")
     assert get(proxy, context_for(authority))[0] == 200
 
 
@@ -56,6 +57,29 @@ def test_client_certificates(start, origin, tmp_path):
             continue
         raise AssertionError("a client without the right certificate was served")
     assert len(origin.seen()) == 1
+    harness.wait_until(lambda: proxy.metric("client_refused_total", reason="tls-handshake") == 2, 5, "the metric")
+
+
+def test_clients_that_do_not_finish_their_handshake(start, origin, tmp_path):
+    authority = Authority(tmp_path / "tls")
+    certificate, key = authority.issue("server")
+    settings = {"tls": {"certificate": certificate, "key": key}}
+    proxy = start(policy(origin.url, timeouts={"header": "1h"}, **settings))
+    # A reload changes the time that handshakes have, too.
+    with open(proxy.policy_path, "w") as file:
+        file.write(policy(origin.url, timeouts={"header": "100ms"}, **settings))
+    proxy.send_signal(harness.signal.SIGHUP)
+    proxy.err.wait(lambda line: "policies reloaded" in line, 5 * harness.SLOWNESS, "the reload")
+
+    def is_cut():
+        with socket.create_connection(proxy.listen, timeout=1) as slow:
+            try:
+                return slow.recv(1) == b""
+            except TimeoutError:
+                return False
+
+    harness.wait_until(is_cut, 10 * harness.SLOWNESS, "cut off")
+    assert proxy.metric("client_refused_total", reason="tls-timeout") >= 1
 
 
 def test_renewed_files_are_used_after_a_reload(start, origin, tmp_path):
