@@ -15,6 +15,8 @@ import pytest
 
 from harness import SLOWNESS, TOP, request, wait_until
 from lock_service import LockService
+from origin import describe
+from raw import RawClient
 from test_tokens import token
 
 EXAMPLES = f"{TOP}/policies/examples"
@@ -100,6 +102,27 @@ def test_api_per_user(serve, replicas):
     assert lk.status("POST", "/api/things", x_user_id="bob") == 200
     assert lk.status("POST", "/api/things") == 400
     assert {lk.status("GET", "/healthz") for _ in range(20)} == {200}
+
+
+def test_behind_a_balancer(serve):
+    """Each address that the balancer names has 20 requests at once, and the service is told it; who is no
+    balancer needs no header."""
+    lk = serve("behind-a-balancer", handler=describe, BALANCER="127.0.0.1/32").members[0]
+
+    def ask(address, target="/orders"):
+        with RawClient(lk.listen) as client:
+            client.send(f"PROXY TCP4 {address} 10.0.0.1 56324 80\r\nGET {target} HTTP/1.1\r\nHost: a\r\n\r\n")
+            return client.read_response()
+
+    passed, seconds = passed_before(429, lambda: ask("192.0.2.1").status)
+    assert 20 <= passed <= 20 + seconds * 100 / 60 + 1
+    answer = ask("192.0.2.2")
+    fields = {name.lower(): value for name, value in answer.json()["headers"]}
+    assert fields["x-forwarded-for"] == "192.0.2.2" and fields["forwarded"].startswith("for=192.0.2.2;proto=http;")
+    assert len(fields["traceparent"]) == 55
+    assert ask("192.0.2.3", "/a%2Fb").status == 400
+    direct = serve("behind-a-balancer", handler=describe)
+    assert direct.status("GET", "/healthz") == 200
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
