@@ -94,7 +94,7 @@ $(B)/have_deps:
 # ---- running it -------------------------------------------------------------------------------
 
 .PHONY: deps
-deps:  ## install the Debian packages that are missing (DEPS=run|test|bench)
+deps:  ## install the Debian packages that are missing (DEPS=run|test|bench|deploy)
 	@.ci/deps $(or $(DEPS),test)
 
 .PHONY: run
