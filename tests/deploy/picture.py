@@ -16,7 +16,6 @@ import os
 import random
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -193,7 +192,7 @@ def draw(address, seconds):
     for panel in panels:
         at = panel["gridPos"]
         if panel["type"] == "row":
-            was_shown, shown = shown, panel["title"] in ROWS
+            shown = panel["title"] in ROWS
             if not shown:
                 following = [p["gridPos"]["y"] for p in panels if p["type"] == "row" and p["gridPos"]["y"] > at["y"]]
                 shift += (min(following) if following else at["y"]) - at["y"]
@@ -220,7 +219,8 @@ body { margin: 0; background: #111217; color: #ccccdc; font: 11px "DejaVu Sans",
 b { font-size: 12px; font-weight: normal; color: #fff; display: block; margin-bottom: 3px; }
 .stat { font-size: 27px; color: #73bf69; text-align: center; line-height: 58px; }
 .legend { height: 36px; overflow: hidden; line-height: 13px; font-size: 10px; }
-.legend span { margin-right: 9px; display: inline-block; } .legend i { display: inline-block; width: 10px; height: 3px; margin: 0 4px 3px 0; }
+.legend span { margin-right: 9px; display: inline-block; }
+.legend i { display: inline-block; width: 10px; height: 3px; margin: 0 4px 3px 0; }
 path { fill: none; stroke-width: 1.5; } .grid { stroke: #2c3036; } text { fill: #8e8e9a; font-size: 10px; }
 """
     page = f'<!doctype html><meta charset="utf-8"><style>{style}</style><div id="all">{"".join(parts)}</div>'
