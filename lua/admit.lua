@@ -12,7 +12,7 @@ local LATE_US, APART_US = 5000, 20000
 local limit_count = (#ARGV - 2 - LOCK_ARGS) / 8
 local at = #ARGV - LOCK_ARGS
 local intent, id = ARGV[at + 1], ARGV[at + 2]
-local mode, permits = sub(id, 1, 1), ARGV[at + 3] + 0
+local mode, permits = string.sub(id, 1, 1), ARGV[at + 3] + 0
 local wait, lease, grant = ARGV[at + 4] + 0, ARGV[at + 5] + 0, ARGV[at + 6] + 0
 local heartbeat, delay, queue_max = ARGV[at + 7] + 0, ARGV[at + 8] + 0, ARGV[at + 9] + 0
 local place, wait_until, channel = ARGV[at + 10] + 0, ARGV[at + 11] + 0, ARGV[at + 12]
@@ -42,9 +42,9 @@ end
 local function drop_lapsed()
     for i = 1, #locks do
         local lock = locks[i]
-        if match(lock.record or '', '^[gh]:') then
-            redis_call('ZREM', lock.holders, id)
-            redis_call('HDEL', lock.records, id)
+        if string.match(lock.record or '', '^[gh]:') then
+            redis.call('ZREM', lock.holders, id)
+            redis.call('HDEL', lock.records, id)
         end
     end
 end
@@ -66,16 +66,16 @@ local function seem_free()
     local now = lock_text(clock)
     for i = 1, #locks do
         local lock = locks[i]
-        local first = redis_call('ZRANGEBYSCORE', lock.holders, '(' .. now, '+inf', 'WITHSCORES',
+        local first = redis.call('ZRANGEBYSCORE', lock.holders, '(' .. now, '+inf', 'WITHSCORES',
             'LIMIT', 0, 1)
         lock.ends = first[2] and first[2] + 0
-        if lock.ends and (sub(first[1], 1, 1) ~= mode or mode == 'x' and
-                redis_call('ZCOUNT', lock.holders, '(' .. now, '+inf') >= permits) then
+        if lock.ends and (string.sub(first[1], 1, 1) ~= mode or mode == 'x' and
+                redis.call('ZCOUNT', lock.holders, '(' .. now, '+inf') >= permits) then
             return false
         end
-        local waiters = redis_call('ZRANGE', lock.queue, 0, PORTION - 1)
+        local waiters = redis.call('ZRANGE', lock.queue, 0, PORTION - 1)
         for j = 1, #waiters do
-            if not lock_is_dead(lock_waiter(redis_call('HGET', lock.records, waiters[j]))) then
+            if not lock_is_dead(lock_waiter(redis.call('HGET', lock.records, waiters[j]))) then
                 return false
             end
         end
@@ -88,7 +88,7 @@ local function take(was_waiting)
     for i = 1, #locks do
         local lock = locks[i]
         if was_waiting then
-            redis_call('ZREM', lock.queue, id)
+            redis.call('ZREM', lock.queue, id)
         end
         lock_take(lock, id, permits, 'h', token, clock + lease + delay)
         -- Those behind it may have room beside it.
@@ -117,16 +117,16 @@ end
 
 -- Drops the dead from everywhere in a queue.
 local function sweep(lock)
-    if (redis_call('HGET', lock.records, 'v') or 0) + 0 > clock then
+    if (redis.call('HGET', lock.records, 'v') or 0) + 0 > clock then
         return
     end
-    redis_call('HSET', lock.records, 'v', lock_text(clock + SWEEP_US))
-    redis_call('PEXPIRE', lock.records, LOCK_TTL_MS)
-    local waiters = redis_call('ZRANGE', lock.queue, 0, -1)
+    redis.call('HSET', lock.records, 'v', lock_text(clock + SWEEP_US))
+    redis.call('PEXPIRE', lock.records, LOCK_TTL_MS)
+    local waiters = redis.call('ZRANGE', lock.queue, 0, -1)
     for i = 1, #waiters do
-        if lock_is_dead(lock_waiter(redis_call('HGET', lock.records, waiters[i]))) then
-            redis_call('ZREM', lock.queue, waiters[i])
-            redis_call('HDEL', lock.records, waiters[i])
+        if lock_is_dead(lock_waiter(redis.call('HGET', lock.records, waiters[i]))) then
+            redis.call('ZREM', lock.queue, waiters[i])
+            redis.call('HDEL', lock.records, waiters[i])
         end
     end
 end
@@ -134,9 +134,9 @@ end
 local function is_queue_full()
     for i = 1, #locks do
         local lock = locks[i]
-        if redis_call('ZCARD', lock.queue) >= queue_max then
+        if redis.call('ZCARD', lock.queue) >= queue_max then
             sweep(lock)
-            if redis_call('ZCARD', lock.queue) >= queue_max then
+            if redis.call('ZCARD', lock.queue) >= queue_max then
                 return true
             end
         end
@@ -148,9 +148,9 @@ end
 local function last_place()
     local last = clock
     for i = 1, #locks do
-        local scored = redis_call('ZRANGE', locks[i].queue, -1, -1, 'WITHSCORES')
+        local scored = redis.call('ZRANGE', locks[i].queue, -1, -1, 'WITHSCORES')
         if scored[2] then
-            last = max(last, scored[2] + 1)
+            last = math.max(last, scored[2] + 1)
         end
     end
     return last
@@ -159,8 +159,8 @@ end
 -- In every queue, for the first time or still.
 local function queue_up()
     for i = 1, #locks do
-        redis_call('ZADD', locks[i].queue, lock_text(place), id)
-        redis_call('PEXPIRE', locks[i].queue, LOCK_TTL_MS)
+        redis.call('ZADD', locks[i].queue, lock_text(place), id)
+        redis.call('PEXPIRE', locks[i].queue, LOCK_TTL_MS)
     end
 end
 
@@ -171,21 +171,21 @@ local function stay()
         local lock = locks[i]
         lock_set_waiter(lock, id, {permits = permits, grant = grant, keys = #locks,
             wait_until = wait_until, alive_until = clock + heartbeat, channel = channel})
-        redis_call('PEXPIRE', lock.records, LOCK_TTL_MS)
-        rank = max(rank, redis_call('ZRANK', lock.queue, id))
+        redis.call('PEXPIRE', lock.records, LOCK_TTL_MS)
+        rank = math.max(rank, redis.call('ZRANK', lock.queue, id))
     end
-    local again = floor(heartbeat / 3)
+    local again = math.floor(heartbeat / 3)
     local ends = until_end()
     if ends then
-        again = min(again, ends + LATE_US + APART_US * rank)
+        again = math.min(again, ends + LATE_US + APART_US * rank)
     end
     return {QUEUED, 0, place, rank, again, wait_until}
 end
 
 local function leave()
     for i = 1, #locks do
-        redis_call('ZREM', locks[i].queue, id)
-        redis_call('HDEL', locks[i].records, id)
+        redis.call('ZREM', locks[i].queue, id)
+        redis.call('HDEL', locks[i].records, id)
         lock_hand_over(locks[i])
     end
 end
@@ -197,7 +197,7 @@ local function admit_again()
         return {HELD, token, 0, 0, 0, 0}
     end
     drop_lapsed()
-    local score = redis_call('ZSCORE', locks[1].queue, id)
+    local score = redis.call('ZSCORE', locks[1].queue, id)
     local waiter = lock_waiter(locks[1].record)
     place = score and score + 0 or place > 0 and place or last_place()
     wait_until = waiter and waiter.wait_until or wait_until > 0 and wait_until or clock + wait
@@ -226,10 +226,7 @@ local function admit()
     return stay()
 end
 
-local limits, granted = limits_look(limit_count)
-if not limits then
-    return granted
-end
+-- @include limit_look
 
 local was_charged = place > 0
 for i = 1, #locks do
@@ -251,5 +248,6 @@ else
         granted = 0
     end
 end
-reply[7] = limits_charge(limits, granted)
+-- @include limit_charge
+reply[7] = limit_reply
 return reply

@@ -6,20 +6,20 @@
 local lock = lock_open(1, '')
 local count = 0
 while true do
-    local holders = redis_call('ZRANGE', lock.holders, 0, PORTION - 1)
+    local holders = redis.call('ZRANGE', lock.holders, 0, PORTION - 1)
     if #holders == 0 then
         break
     end
-    redis_call('ZREM', lock.holders, unpack(holders))
-    redis_call('HDEL', lock.records, unpack(holders))
+    redis.call('ZREM', lock.holders, unpack(holders))
+    redis.call('HDEL', lock.records, unpack(holders))
     count = count + #holders
 end
 -- Also when nobody holds it: somebody whose lease lapsed may still be writing.
 if lock.last > 0 then
     local token = lock_next_token({lock}, true)
     local text = lock_text(token)
-    redis_call('HSET', lock.records, 'f', text, 'n', text, 'x', text, 't', text, 'u', text)
-    redis_call('PEXPIRE', lock.records, LOCK_TTL_MS)
+    redis.call('HSET', lock.records, 'f', text, 'n', text, 'x', text, 't', text, 'u', text)
+    redis.call('PEXPIRE', lock.records, LOCK_TTL_MS)
     lock.last = token
 end
 lock_hand_over(lock)

@@ -3,8 +3,7 @@
 -- @include clock
 -- @include limit_parts
 
-local limits, granted = limits_look(#KEYS)
-if not limits then
-    return granted
-end
-return limits_charge(limits, granted)
+local limit_count = #KEYS
+-- @include limit_look
+-- @include limit_charge
+return limit_reply

@@ -19,12 +19,12 @@ local PORTION = 100
 local SWEEP_US = 500000
 
 local function lock_text(number)
-    return format('%.0f', number)
+    return string.format('%.0f', number)
 end
 
 local function lock_open(at, id)
     local lock = {holders = KEYS[at], queue = KEYS[at + 1], records = KEYS[at + 2]}
-    local known = redis_call('HMGET', lock.records, 'f', 'x', 'n', id)
+    local known = redis.call('HMGET', lock.records, 'f', 'x', 'n', id)
     lock.last = (known[1] or 0) + 0
     lock.exclusive = (known[2] or 0) + 0
     lock.full = (known[3] or 0) + 0
@@ -35,18 +35,18 @@ end
 -- The mode of those who hold it, or false when nobody does.  Drops those whose time is over.
 local function lock_look(lock)
     while true do
-        local first = redis_call('ZRANGE', lock.holders, 0, 0, 'WITHSCORES')
+        local first = redis.call('ZRANGE', lock.holders, 0, 0, 'WITHSCORES')
         lock.ends = first[2] and first[2] + 0
         if not lock.ends then
             return false
         end
         if lock.ends > clock then
-            return sub(first[1], 1, 1)
+            return string.sub(first[1], 1, 1)
         end
-        local over = redis_call('ZRANGEBYSCORE', lock.holders, '-inf', lock_text(clock),
+        local over = redis.call('ZRANGEBYSCORE', lock.holders, '-inf', lock_text(clock),
             'LIMIT', 0, PORTION)
-        redis_call('ZREM', lock.holders, unpack(over))
-        redis_call('HDEL', lock.records, unpack(over))
+        redis.call('ZREM', lock.holders, unpack(over))
+        redis.call('HDEL', lock.records, unpack(over))
     end
 end
 
@@ -59,12 +59,12 @@ local function lock_has_room(lock, mode, permits)
     if held ~= mode then
         return false
     end
-    return mode == 's' or permits > 1 and redis_call('ZCARD', lock.holders) < permits
+    return mode == 's' or permits > 1 and redis.call('ZCARD', lock.holders) < permits
 end
 
 -- Whether nobody else may hold a lock together with this id.
 local function lock_is_alone(id, permits)
-    return permits == 1 and sub(id, 1, 1) == 'x'
+    return permits == 1 and string.sub(id, 1, 1) == 'x'
 end
 
 -- A token for all locks of a request: above every one that was given for any of them.  Even for one who
@@ -72,7 +72,7 @@ end
 local function lock_next_token(locks, is_alone)
     local token = clock - TOKEN_EPOCH_US
     for i = 1, #locks do
-        token = max(token, locks[i].last + 1)
+        token = math.max(token, locks[i].last + 1)
     end
     return (token % 2 == 0) == is_alone and token or token + 1
 end
@@ -81,34 +81,34 @@ end
 local function lock_take(lock, id, permits, kind, token, until_us)
     local text = lock_text(token)
     local record = kind .. ':' .. text
-    redis_call('ZADD', lock.holders, lock_text(until_us), id)
-    redis_call('PEXPIRE', lock.holders, LOCK_TTL_MS)
-    if sub(id, 1, 1) == 's' then
-        redis_call('HSET', lock.records, id, record, 'f', text, 'n', text)
-    elseif permits == 1 or redis_call('ZCARD', lock.holders) >= permits then
-        redis_call('HSET', lock.records, id, record, 'f', text, 'n', text, 'x', text)
+    redis.call('ZADD', lock.holders, lock_text(until_us), id)
+    redis.call('PEXPIRE', lock.holders, LOCK_TTL_MS)
+    if string.sub(id, 1, 1) == 's' then
+        redis.call('HSET', lock.records, id, record, 'f', text, 'n', text)
+    elseif permits == 1 or redis.call('ZCARD', lock.holders) >= permits then
+        redis.call('HSET', lock.records, id, record, 'f', text, 'n', text, 'x', text)
     else
-        redis_call('HSET', lock.records, id, record, 'f', text, 'x', text)
+        redis.call('HSET', lock.records, id, record, 'f', text, 'x', text)
     end
     if lock.last == 0 then
         -- Whoever has an older token has it from before this store forgot: the fence must refuse it.
-        redis_call('HSET', lock.records, 't', text, 'u', text)
+        redis.call('HSET', lock.records, 't', text, 'u', text)
     end
-    if floor(lock.last / REFRESH_US) ~= floor(token / REFRESH_US) then
-        redis_call('PEXPIRE', lock.records, LOCK_TTL_MS)
+    if math.floor(lock.last / REFRESH_US) ~= math.floor(token / REFRESH_US) then
+        redis.call('PEXPIRE', lock.records, LOCK_TTL_MS)
     end
     lock.last = token
 end
 
 -- When the hold or grant of an id ends, as text, or false.
 local function lock_score(lock, id)
-    return redis_call('ZSCORE', lock.holders, id)
+    return redis.call('ZSCORE', lock.holders, id)
 end
 
 -- The token under which the id that asks holds the lock now, or nil; ends is its lock_score.  lock_delay
 -- keeps a lock closed, not held; it does not follow a grant that was never confirmed.
 local function lock_held_token(lock, ends, delay)
-    local kind, token = match(lock.record or '', '^([hg]):(%d+)$')
+    local kind, token = string.match(lock.record or '', '^([hg]):(%d+)$')
     if kind and ends and ends - (kind == 'h' and delay or 0) > clock then
         return token + 0
     end
@@ -116,24 +116,24 @@ end
 
 -- Must be held.  What may not fail for want of memory comes first, so that the rest will not, either.
 local function lock_renew(lock, id, until_us)
-    redis_call('PEXPIRE', lock.records, LOCK_TTL_MS)
-    redis_call('PEXPIRE', lock.holders, LOCK_TTL_MS)
-    redis_call('ZADD', lock.holders, lock_text(until_us), id)
-    if sub(lock.record, 1, 1) == 'g' then
-        redis_call('HSET', lock.records, id, 'h' .. sub(lock.record, 2))
+    redis.call('PEXPIRE', lock.records, LOCK_TTL_MS)
+    redis.call('PEXPIRE', lock.holders, LOCK_TTL_MS)
+    redis.call('ZADD', lock.holders, lock_text(until_us), id)
+    if string.sub(lock.record, 1, 1) == 'g' then
+        redis.call('HSET', lock.records, id, 'h' .. string.sub(lock.record, 2))
     end
 end
 
 -- The record of one who waits: w:permits:grant:keys:wait_until:alive_until:channel
 local function lock_waiter(record)
     local permits, grant, keys, wait_until, alive_until, channel =
-        match(record or '', '^w:(%d+):(%d+):(%d+):(%d+):(%d+):(.*)$')
+        string.match(record or '', '^w:(%d+):(%d+):(%d+):(%d+):(%d+):(.*)$')
     return permits and {permits = permits + 0, grant = grant + 0, keys = keys + 0,
         wait_until = wait_until + 0, alive_until = alive_until + 0, channel = channel}
 end
 
 local function lock_set_waiter(lock, id, waiter)
-    redis_call('HSET', lock.records, id, format('w:%.0f:%.0f:%.0f:%.0f:%.0f:%s', waiter.permits,
+    redis.call('HSET', lock.records, id, string.format('w:%.0f:%.0f:%.0f:%.0f:%.0f:%s', waiter.permits,
         waiter.grant, waiter.keys, waiter.wait_until, waiter.alive_until, waiter.channel))
 end
 
@@ -147,24 +147,24 @@ end
 -- Stops at the id that asks: it takes the lock by itself.
 local function lock_hand_over(lock, asking)
     while true do
-        local id = redis_call('ZRANGE', lock.queue, 0, 0)[1]
+        local id = redis.call('ZRANGE', lock.queue, 0, 0)[1]
         if not id or id == asking then
             return id
         end
-        local waiter = lock_waiter(redis_call('HGET', lock.records, id))
+        local waiter = lock_waiter(redis.call('HGET', lock.records, id))
         if lock_is_dead(waiter) then
-            redis_call('ZREM', lock.queue, id)
-            redis_call('HDEL', lock.records, id)
-        elseif not lock_has_room(lock, sub(id, 1, 1), waiter.permits) then
+            redis.call('ZREM', lock.queue, id)
+            redis.call('HDEL', lock.records, id)
+        elseif not lock_has_room(lock, string.sub(id, 1, 1), waiter.permits) then
             return id
         elseif waiter.keys > 1 then
-            redis_call('PUBLISH', waiter.channel, 'T ' .. id)
+            redis.call('PUBLISH', waiter.channel, 'T ' .. id)
             return id
         else
             local token = lock_next_token({lock}, lock_is_alone(id, waiter.permits))
-            redis_call('ZREM', lock.queue, id)
+            redis.call('ZREM', lock.queue, id)
             lock_take(lock, id, waiter.permits, 'g', token, clock + waiter.grant)
-            redis_call('PUBLISH', waiter.channel, format('G %s %.0f %.0f', id, token, waiter.grant))
+            redis.call('PUBLISH', waiter.channel, string.format('G %s %.0f %.0f', id, token, waiter.grant))
         end
     end
 end

@@ -20,7 +20,7 @@ local function judge(lock, ends)
         return FORGOTTEN
     end
     local newer = lock.last
-    if sub(id, 1, 1) == 's' then
+    if string.sub(id, 1, 1) == 's' then
         newer = lock.exclusive
     elseif permits > 1 then
         newer = lock.full
@@ -37,12 +37,12 @@ for at = 1, #KEYS, 3 do
         verdict = found
     end
     if ends then
-        redis_call('ZREM', lock.holders, id)
+        redis.call('ZREM', lock.holders, id)
     else
-        redis_call('ZREM', lock.queue, id)
+        redis.call('ZREM', lock.queue, id)
     end
     if lock.record then
-        redis_call('HDEL', lock.records, id)
+        redis.call('HDEL', lock.records, id)
     end
     lock_hand_over(lock)
 end

@@ -6,7 +6,7 @@ import re
 
 from harness import TOP
 
-INCLUDE = re.compile(r"^-- @include (\w+)$", re.M)
+INCLUDE = re.compile(r"^ *-- @include (\w+)$", re.M)
 
 
 def script_text(stem):

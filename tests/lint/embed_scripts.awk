@@ -30,7 +30,7 @@ function escape(text,    i, c, out)
     return out
 }
 
-function emit(stem, depth,    i, line, part)
+function emit(stem, depth,    i, line)
 {
     if (!(stem in line_count))
         fail("no such script: " stem)
@@ -38,9 +38,9 @@ function emit(stem, depth,    i, line, part)
         fail("too many nested includes at " stem)
     for (i = 1; i <= line_count[stem]; i++) {
         line = lines[stem, i]
-        if (line ~ /^-- @include [a-z_]+$/) {
-            part = substr(line, length("-- @include ") + 1)
-            emit(part, depth + 1)
+        if (line ~ /^ *-- @include [a-z_]+$/) {
+            sub(/^.*@include /, "", line)
+            emit(line, depth + 1)
             continue
         }
         print "    \"" escape(line) "\\n\""

@@ -152,10 +152,10 @@ static int set_up(void **state)
     embedded_set_clock(world.embedded, fake_clock, NULL);
     arena_init(&world.arena, NULL);
     arena_init(&world.scratch, NULL);
-    world.lasting_text = replace(script_get(SCRIPT_LIMITS)->text, "max(1000000, min(",
-                                 "max(9e15, min(");
-    world.redis_text = replace(world.lasting_text, "redis_call('TIME')",
-                               "{match(redis_call('GET', 'clock'), '(%d+) (%d+)')}");
+    world.lasting_text = replace(script_get(SCRIPT_LIMITS)->text, "max(1000000, math.min(",
+                                 "max(9e15, math.min(");
+    world.redis_text = replace(world.lasting_text, "redis.call('TIME')",
+                               "{string.match(redis.call('GET', 'clock'), '(%d+) (%d+)')}");
     load(0, world.redis_text);
     load(1, SLICE(CALL_TEXT));
     load(2, SLICE(PCALL_TEXT));
