@@ -90,6 +90,30 @@ def test_links(path):
 
 
 @pytest.mark.parametrize("path", DOCUMENTS)
+def test_tables(path):
+    """Rows stand together below a head, and have as many cells: else they are not shown as a table."""
+    text = re.sub(r"^```.*?^```$", "", read(path), flags=re.M | re.S)
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.M):
+        rows = table.splitlines()
+        assert len(rows) > 2 and re.fullmatch(r"\|( ?:?-+:? ?\|)+", rows[1]), f"{path}: a row without a head: {rows[0]}"
+        widths = {len(re.findall(r"(?<!\\)\|", row)) for row in rows}
+        assert len(widths) == 1, f"{path}: rows of different length below {rows[0]}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+def test_metrics_that_are_named_exist(path):
+    """Also with _bucket, _sum and _count; {...} after a name lists labels that it has."""
+    with open(f"{rig.TOP}/proxy/base/metrics.h") as file:
+        known = {f"lockkeeper_{name}": labels.split(",") for name, labels in
+                 re.findall(r'X\(\w+, "(\w+)", \w+,\s+"([\w,]*)"', file.read())}
+    assert len(known) > 40
+    for name, labels in re.findall(r"\b(lockkeeper_[a-z_]+)\b(?:\{([a-z_,]+)\})?", read(path)):
+        family = re.sub(r"_(bucket|sum|count)$", "", name) if name not in known else name
+        assert family in known, f"{path}: {name}"
+        assert not labels or set(labels.split(",")) <= set(known[family]), f"{path}: {name}{{{labels}}}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
 def test_make_targets(path):
     known = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.M))
     named = set(re.findall(r"(?:^|`|&& )make ([a-z][a-z-]*)", read(path), re.M))
