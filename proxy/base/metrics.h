@@ -19,7 +19,10 @@
     X(HTTP_REQUESTS, "http_requests_total", COUNTER, "route,code",                                 \
       "Requests answered, by route and status class.")                                             \
     X(HTTP_DURATION, "http_request_duration_seconds", HISTOGRAM, "route",                          \
-      "Time from the request head to the last byte of the answer.")                                \
+      "Time from the request head to the last byte of the answer, or to a 101.")                   \
+    X(TUNNELS, "tunnels", GAUGE, "route", "Tunnels that are open: connections after a 101.")       \
+    X(TUNNEL_BYTES, "tunnel_bytes_total", COUNTER, "route,way",                                    \
+      "Bytes that went through tunnels, by way: to_service, to_client.")                           \
     X(ADMISSION_DURATION, "admission_duration_seconds", HISTOGRAM, "route",                        \
       "Time spent deciding whether a request may pass.")                                           \
     X(DECISIONS, "decisions_total", COUNTER, "route,limit,decision",                               \

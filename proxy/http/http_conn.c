@@ -2,6 +2,8 @@
  *    |            |              |                     +--> DRAIN (unread body) --> IDLE
  *    |            | refused      | gone, cut           |         |
  *    +------------+--------------+---------------------+---------+--> CLOSED
+ *                                |                     |
+ *                                +--> TUNNEL (101) ----+
  *
  * All input goes through conn_run(), which steps as far as the bytes and the state allow; what is
  * left over is held.  The handler's calls only change the state and wake the connection, so that no
@@ -33,7 +35,8 @@ static bool transition_is_legal(enum http_conn_state from, enum http_conn_state 
     static const uint8_t legal[HTTP_CONN_STATE_COUNT] = {
         [HTTP_CONN_IDLE] = 1 << HTTP_CONN_HEAD,
         [HTTP_CONN_HEAD] = 1 << HTTP_CONN_EXCHANGE,
-        [HTTP_CONN_EXCHANGE] = 1 << HTTP_CONN_ENDED,
+        [HTTP_CONN_EXCHANGE] = 1 << HTTP_CONN_ENDED | 1 << HTTP_CONN_TUNNEL,
+        [HTTP_CONN_TUNNEL] = 1 << HTTP_CONN_ENDED,
         [HTTP_CONN_ENDED] = 1 << HTTP_CONN_IDLE | 1 << HTTP_CONN_DRAIN,
         [HTTP_CONN_DRAIN] = 1 << HTTP_CONN_IDLE,
     };
@@ -119,7 +122,7 @@ void http_conn_update_reading(struct http_conn *conn)
 
     if (conn->state == HTTP_CONN_CLOSED || conn->peer_closed)
         return;
-    if (conn->state == HTTP_CONN_EXCHANGE || conn->state == HTTP_CONN_ENDED)
+    if (conn->state >= HTTP_CONN_EXCHANGE && conn->state <= HTTP_CONN_ENDED)
         wanted =
             buf_len(&conn->held) < HELD_STOP_BYTES && !(conn->body_stopped && !conn->body_done);
     if (wanted == conn->is_reading)
@@ -377,6 +380,8 @@ static bool step(struct http_conn *conn, struct slice *input)
         return step_head(conn, input);
     case HTTP_CONN_EXCHANGE:
         return step_exchange(conn, input);
+    case HTTP_CONN_TUNNEL:
+        return http_conn_step_tunnel(conn, input);
     case HTTP_CONN_ENDED:
         return step_ended(conn, input);
     case HTTP_CONN_DRAIN:
@@ -460,6 +465,13 @@ static void on_end(void *owner, int error)
     case HTTP_CONN_EXCHANGE:
         end_in_exchange(conn);
         break;
+    case HTTP_CONN_TUNNEL:
+        if (conn->is_broken) {
+            exchange_gone(conn, HTTP_GONE_CLIENT);
+            break;
+        }
+        http_conn_wake(conn);
+        break;
     case HTTP_CONN_ENDED:
         http_conn_wake(conn);
         break;
@@ -484,7 +496,7 @@ static void on_drain(void *owner)
     CHECK_TAG(conn, HTTP_CONN);
     conn->wants_drain = false;
     timer_stop(conn->server->loop, &conn->write_timer);
-    if (conn->state == HTTP_CONN_EXCHANGE)
+    if (http_conn_is_handled(conn))
         conn->server->events->on_drain(conn->exchange);
     else if (conn->state == HTTP_CONN_ENDED)
         http_conn_wake(conn);
@@ -533,6 +545,7 @@ static void on_timer(struct timer *timer)
     case HTTP_CONN_DRAIN:
         http_conn_finish(conn);
         break;
+    case HTTP_CONN_TUNNEL:
     case HTTP_CONN_ENDED:
     case HTTP_CONN_CLOSED:
     case HTTP_CONN_STATE_COUNT:

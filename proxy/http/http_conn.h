@@ -6,7 +6,9 @@
  *
  * After on_request the exchange belongs to the handler until it calls http_conn_send_end() or
  * http_conn_cut(), or until on_gone() was called (after which it makes no more calls for it).  Only
- * one exchange runs at a time; its arena is cleared when it ends. */
+ * one exchange runs at a time; its arena is cleared when it ends.
+ *
+ * http_conn_switch() turns an exchange into a tunnel, with which the connection ends. */
 #ifndef HTTP_HTTP_CONN_H
 #define HTTP_HTTP_CONN_H
 
@@ -95,6 +97,14 @@ uint64_t http_conn_request_number(const struct http_conn *conn);
  * answered yet), stop them, let them come again. */
 void http_conn_body_start(struct http_conn *conn);
 void http_conn_body_stop(struct http_conn *conn);
+
+/* A 101 with head->upgrade, for a request without body that offered it: from here on on_body brings
+ * the client's bytes as they are, those that came right behind the request first, on_body_end the
+ * end of its side, and http_conn_send_body sends bytes as they are.  No timeout of the connection
+ * runs any more.  http_conn_send_end when both sides have ended; http_conn_cut resets. */
+enum stream_status http_conn_switch(struct http_conn *conn, const struct http_response *head);
+/* The service has ended its side of a tunnel: so does the connection, once all is sent. */
+void http_conn_send_shut(struct http_conn *conn);
 
 /* 1xx other than 101, passed on as it is. */
 void http_conn_send_interim(struct http_conn *conn, const struct http_response *head);

@@ -64,6 +64,8 @@ enum stream_status http_conn_write(struct http_conn *conn, const struct slice *p
     conn->sent_bytes += bytes;
     if (status == STREAM_FULL && !conn->wants_drain) {
         conn->wants_drain = true;
+        if (conn->state == HTTP_CONN_TUNNEL)
+            return status;
         conn->progress_bytes = progress_bytes(conn);
         timer_start(conn->server->loop, &conn->write_timer, conn->settings.write_timeout_ms,
                     on_write_timer);
@@ -151,7 +153,7 @@ enum stream_status http_conn_send_body(struct http_conn *conn, struct slice data
     struct slice parts[3] = {SLICE_NONE, data, SLICE_INIT("\r\n")};
 
     CHECK_TAG(conn, HTTP_CONN);
-    CHECK(conn->state == HTTP_CONN_EXCHANGE && conn->head_sent);
+    CHECK(http_conn_is_handled(conn) && conn->head_sent);
     if (conn->drops_body || data.len == 0)
         return conn->is_broken ? STREAM_DEAD : STREAM_OK;
     if (conn->answer_body == HTTP_BODY_CHUNKED) {
@@ -170,7 +172,7 @@ void http_conn_send_end(struct http_conn *conn)
     static const struct slice last_chunk = SLICE_INIT("0\r\n\r\n");
 
     CHECK_TAG(conn, HTTP_CONN);
-    CHECK(conn->state == HTTP_CONN_EXCHANGE && conn->head_sent);
+    CHECK(http_conn_is_handled(conn) && conn->head_sent);
     CHECK(conn->answer_body != HTTP_BODY_LENGTH || conn->answer_remaining == 0);
     if (conn->answer_body == HTTP_BODY_CHUNKED)
         http_conn_write(conn, &last_chunk, 1);
@@ -192,7 +194,7 @@ void http_conn_cut_stream(struct http_conn *conn)
 void http_conn_cut(struct http_conn *conn)
 {
     CHECK_TAG(conn, HTTP_CONN);
-    CHECK(conn->state == HTTP_CONN_EXCHANGE);
+    CHECK(http_conn_is_handled(conn));
     conn->exchange = NULL;
     http_conn_cut_stream(conn);
 }
@@ -306,21 +308,22 @@ static void send_continue(struct http_conn *conn)
 void http_conn_body_start(struct http_conn *conn)
 {
     CHECK_TAG(conn, HTTP_CONN);
-    if (conn->state != HTTP_CONN_EXCHANGE || conn->body_done)
+    if (!http_conn_is_handled(conn) || conn->body_done)
         return;
     send_continue(conn);
     conn->body_started = true;
     conn->body_stopped = false;
-    http_conn_start_timer(conn, conn->settings.body_timeout_ms);
+    if (conn->state == HTTP_CONN_EXCHANGE)
+        http_conn_start_timer(conn, conn->settings.body_timeout_ms);
     http_conn_update_reading(conn);
-    if (buf_len(&conn->held) > 0)
+    if (buf_len(&conn->held) > 0 || conn->peer_closed)
         http_conn_wake(conn);
 }
 
 void http_conn_body_stop(struct http_conn *conn)
 {
     CHECK_TAG(conn, HTTP_CONN);
-    if (conn->state != HTTP_CONN_EXCHANGE || conn->body_done)
+    if (!http_conn_is_handled(conn) || conn->body_done)
         return;
     conn->body_stopped = true;
     http_conn_update_reading(conn);

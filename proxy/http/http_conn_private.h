@@ -1,5 +1,5 @@
 /* What the files of the client side share: http_conn.c (states, reading, timers), http_conn_out.c
- * (what the handler calls) and http_server.c.  Nobody else includes this. */
+ * (what the handler calls), http_conn_tunnel.c and http_server.c.  Nobody else includes this. */
 #ifndef HTTP_HTTP_CONN_PRIVATE_H
 #define HTTP_HTTP_CONN_PRIVATE_H
 
@@ -15,6 +15,7 @@
     X(IDLE)     /* no byte of a request has come */                                                \
     X(HEAD)     /* some bytes of a head are held */                                                \
     X(EXCHANGE) /* the handler has the request */                                                  \
+    X(TUNNEL)   /* after a 101: the handler has the bytes */                                       \
     X(ENDED)    /* the answer is written; the exchange's memory goes at the next step */           \
     X(DRAIN)    /* the rest of the request's body is read and dropped */                           \
     X(CLOSED)   /* the stream is gone; the memory goes at the end of the tick */
@@ -64,6 +65,12 @@ struct http_conn {
     uint64_t progress_bytes;             /* of these, gone to the kernel when last looked at */
 };
 
+/* The handler has an exchange or a tunnel. */
+static inline bool http_conn_is_handled(const struct http_conn *conn)
+{
+    return conn->state == HTTP_CONN_EXCHANGE || conn->state == HTTP_CONN_TUNNEL;
+}
+
 /* Takes an accepted stream. */
 void http_conn_open(struct http_server *server, struct stream *stream);
 /* Only when CLOSED. */
@@ -84,6 +91,8 @@ void http_conn_start_timer(struct http_conn *conn, uint64_t delay_ms);
 /* Have the connection go on soon with what it holds, if it is not on the stack already. */
 void http_conn_wake(struct http_conn *conn);
 void http_conn_update_reading(struct http_conn *conn);
+/* Hands on what came through a tunnel, or its end. */
+bool http_conn_step_tunnel(struct http_conn *conn, struct slice *input);
 
 enum stream_status http_conn_write(struct http_conn *conn, const struct slice *parts, size_t count);
 /* Answer with a problem document and Connection: close. */

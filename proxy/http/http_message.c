@@ -30,7 +30,7 @@ static const uint8_t ids_by_length[LONGEST_NAME + 1][MOST_PER_LENGTH] = {
     [11] = {HTTP_FIELD_TRACEPARENT, HTTP_FIELD_RETRY_AFTER, HTTP_FIELD_LOCK_STATUS},
     [12] = {HTTP_FIELD_X_REQUEST_ID, HTTP_FIELD_LOCK_CONTEXT},
     [13] = {HTTP_FIELD_AUTHORIZATION, HTTP_FIELD_FENCING_TOKEN},
-    [14] = {HTTP_FIELD_CONTENT_LENGTH},
+    [14] = {HTTP_FIELD_CONTENT_LENGTH, HTTP_FIELD_HTTP2_SETTINGS},
     [15] = {HTTP_FIELD_X_FORWARDED_FOR, HTTP_FIELD_IDEMPOTENCY_KEY},
     [16] = {HTTP_FIELD_PROXY_CONNECTION, HTTP_FIELD_X_FORWARDED_HOST, HTTP_FIELD_RATELIMIT_POLICY},
     [17] = {HTTP_FIELD_TRANSFER_ENCODING, HTTP_FIELD_X_FORWARDED_PROTO},
@@ -74,7 +74,8 @@ static inline struct name_words load_name(struct slice name)
         load_word(name.at, 2) | load_word(end - 2, 2) << (8 * (name.len - 2)), 0, 0};
 }
 
-/* Equal but for the case of letters.  Known names have only a-z, which alone have 0x40, and '-'. */
+/* Equal but for the case of letters.  Known names have only a-z, which alone have 0x40, digits and
+ * '-'. */
 static inline bool word_matches(uint64_t word, uint64_t known)
 {
     return (word | (known & UINT64_C(0x4040404040404040)) >> 1) == known;

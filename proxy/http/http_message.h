@@ -25,6 +25,7 @@
     X(TRAILER, "trailer", true)                                                                    \
     X(TRANSFER_ENCODING, "transfer-encoding", true)                                                \
     X(UPGRADE, "upgrade", true)                                                                    \
+    X(HTTP2_SETTINGS, "http2-settings", true)                                                      \
     X(PROXY_AUTHENTICATE, "proxy-authenticate", true)                                              \
     X(PROXY_AUTHORIZATION, "proxy-authorization", true)                                            \
     X(CONTENT_LENGTH, "content-length", false)                                                     \
@@ -89,8 +90,9 @@ struct http_request {
     bool is_idempotent; /* by method, RFC 9110 section 9.2.2 */
     bool is_head;
     bool expects_continue;
-    bool wants_close;   /* the connection ends with this exchange */
-    bool wants_upgrade; /* Connection: upgrade, with an Upgrade field */
+    bool wants_close;     /* the connection ends with this exchange */
+    bool wants_upgrade;   /* Connection: upgrade, with an Upgrade field */
+    struct slice upgrade; /* what of it goes to the service (upgrade_offer); at == NULL: nothing */
 };
 
 struct http_response {
@@ -101,6 +103,7 @@ struct http_response {
     enum http_body body;
     uint8_t minor;
     bool wants_close;
+    struct slice upgrade; /* of a 101: what was switched to */
 };
 
 /* The id of a name, whatever its case. */

@@ -30,7 +30,7 @@ void http_server_close(struct http_server *server)
            (node = list_first(&server->idle)) != NULL) {
         struct http_conn *conn = CONTAINER_OF(node, struct http_conn, node);
 
-        if (conn->state == HTTP_CONN_EXCHANGE)
+        if (http_conn_is_handled(conn))
             http_conn_tell_gone(conn, HTTP_GONE_SHUTDOWN);
         http_conn_abort(conn);
     }

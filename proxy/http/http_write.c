@@ -95,6 +95,13 @@ static void put_framing(struct out *out, enum http_body body, uint64_t content_l
     }
 }
 
+static void put_upgrade(struct out *out, struct slice protocols)
+{
+    put_field(out, SLICE("Connection"), SLICE("upgrade"));
+    put_field(out, SLICE("Upgrade"), protocols);
+    check_text(out->at - 2 - protocols.len, out->at - 2);
+}
+
 /* Whether a service may expect Content-Length: 0 when there is no body (RFC 9110 section 8.6). */
 static bool method_expects_body(struct slice method)
 {
@@ -107,8 +114,8 @@ struct slice http_write_request(struct arena *arena, const struct http_request *
     bool has_length = head->body == HTTP_BODY_LENGTH ||
                       (head->body == HTTP_BODY_NONE && method_expects_body(head->method));
     enum http_body framing = has_length ? HTTP_BODY_LENGTH : head->body;
-    size_t room =
-        head->method.len + head->path.len + head->query.len + fields_bytes(&head->fields) + 80;
+    size_t room = head->method.len + head->path.len + head->query.len +
+                  fields_bytes(&head->fields) + 112 + head->upgrade.len;
     char *start = arena_reserve(arena, room);
     struct out out = {start};
 
@@ -124,6 +131,8 @@ struct slice http_write_request(struct arena *arena, const struct http_request *
     put(&out, SLICE(" HTTP/1.1\r\n"));
     put_fields(&out, &head->fields);
     put_framing(&out, framing, head->body == HTTP_BODY_LENGTH ? head->content_length : 0);
+    if (head->upgrade.at != NULL)
+        put_upgrade(&out, head->upgrade);
     put(&out, SLICE("\r\n"));
     arena_commit(arena, (size_t)(out.at - start));
     return slice_from(start, (size_t)(out.at - start));
@@ -143,7 +152,8 @@ static void put_status_line(struct out *out, const struct http_response *head)
 struct slice http_write_response(struct arena *arena, const struct http_response *head,
                                  const struct http_write_framing *framing)
 {
-    size_t room = head->reason.len + fields_bytes(&head->fields) + framing->date.len + 160;
+    size_t room = head->reason.len + fields_bytes(&head->fields) + framing->date.len +
+                  head->upgrade.len + 192;
     char *start = arena_reserve(arena, room);
     struct out out = {start};
     bool has_date;
@@ -154,6 +164,8 @@ struct slice http_write_response(struct arena *arena, const struct http_response
     if (framing->date.at != NULL && !has_date)
         put_field(&out, SLICE("Date"), framing->date);
     put_framing(&out, framing->body, framing->content_length);
+    if (head->upgrade.at != NULL)
+        put_upgrade(&out, head->upgrade);
     if (framing->close || framing->keep_alive)
         put_field(&out, SLICE("Connection"), framing->close ? SLICE("close") : SLICE("keep-alive"));
     put(&out, SLICE("\r\n"));

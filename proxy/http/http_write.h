@@ -8,7 +8,8 @@
 /* Both write into arena memory and never copy raw bytes of the original message: each part is
  * written from what was parsed, so no CR, LF or NUL can come from outside; a part that has one is a
  * bug and aborts.  Fields that are is_dropped, Content-Length, Transfer-Encoding and Connection are
- * left out: framing comes from body and content_length, connection options from the connection. */
+ * left out: framing comes from body and content_length, connection options from the connection, and
+ * from upgrade. */
 
 /* In origin form, HTTP/1.1.  Content-Length: 0 when a POST, PUT or PATCH has no body. */
 struct slice http_write_request(struct arena *arena, const struct http_request *head);

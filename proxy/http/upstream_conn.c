@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #include "http/http_write.h"
+#include "http/upgrade.h"
+#include "http/upstream_group.h"
 
 #define MAX_INTERIM_ANSWERS 32
 
@@ -73,7 +75,10 @@ void upstream_conn_close(struct upstream_conn *conn)
 {
     if (conn->lookup != NULL)
         resolve_cancel(&conn->lookup);
-    if (conn->stream != NULL)
+    /* An end that was only cut must not look like one. */
+    if (conn->stream != NULL && conn->is_tunnel)
+        stream_abort(&conn->stream);
+    else if (conn->stream != NULL)
         stream_close(&conn->stream, 0);
     timer_stop(conn->pool->loop, &conn->timer);
     conn->exchange = NULL;
@@ -129,6 +134,8 @@ void upstream_conn_wait_for_answer(struct upstream_conn *conn)
 {
     const struct upstream_settings *settings = &conn->pool->settings;
 
+    if (conn->is_tunnel)
+        return;
     start_timer(conn, conn->head_done ? settings->body_timeout_ms : settings->response_timeout_ms);
 }
 
@@ -224,14 +231,34 @@ static void complete(struct upstream_conn *conn, struct slice rest)
     upstream_pool_complete(exchange);
 }
 
+/* A 101 to what was offered opens a tunnel; any other is a bad answer. */
+static bool open_tunnel(struct upstream_conn *conn, struct http_response *head)
+{
+    struct upstream_exchange *exchange = conn->exchange;
+
+    head->upgrade = upgrade_taken(head, exchange->head->upgrade, exchange->arena);
+    if (head->upgrade.at == NULL)
+        return false;
+    conn->is_tunnel = conn->head_done = exchange->is_tunnel = true;
+    exchange->request_done = false;
+    exchange->remaining = UINT64_MAX;
+    http_body_begin(&conn->decoder, HTTP_BODY_UNTIL_CLOSE, 0);
+    timer_stop(conn->pool->loop, &conn->timer);
+    upstream_group_note(conn->pool, UPSTREAM_FAILURE_COUNT);
+    exchange->events->on_switch(exchange->owner, head);
+    return true;
+}
+
 /* Interim answers are handed on; the last head begins the body.  False when the answer is bad. */
-static bool take_head(struct upstream_conn *conn, const struct http_response *head)
+static bool take_head(struct upstream_conn *conn, struct http_response *head)
 {
     struct upstream_exchange *exchange = conn->exchange;
 
     conn->scan = (struct http_scan){.at = 0};
+    if (head->status == 101)
+        return open_tunnel(conn, head);
     if (head->status < 200) {
-        if (head->status == 101 || ++conn->interim_count > MAX_INTERIM_ANSWERS)
+        if (++conn->interim_count > MAX_INTERIM_ANSWERS)
             return false;
         upstream_conn_wait_for_answer(conn);
         exchange->events->on_interim(exchange->owner, head);
@@ -354,7 +381,9 @@ static void on_end(void *owner, int error)
     CHECK_TAG(conn, UPSTREAM_CONN);
     upstream_pool_enter(pool);
     conn->has_ended = true;
-    if (conn->state == UPSTREAM_CONN_ACTIVE) {
+    if (conn->is_tunnel && error == 0) {
+        conn->exchange->events->on_half_close(conn->exchange->owner);
+    } else if (conn->state == UPSTREAM_CONN_ACTIVE) {
         end_in_answer(conn, error);
     } else {
         upstream_conn_close(conn);

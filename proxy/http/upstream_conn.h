@@ -40,6 +40,7 @@ struct upstream_conn {
     bool keeps_alive : 1; /* as the answer says */
     bool has_ended : 1;   /* the service has closed its side */
     bool wants_drain : 1; /* the owner was told STREAM_FULL */
+    bool is_tunnel : 1;   /* after a 101 */
     struct upstream_pool *pool;
     struct list_node node; /* in the pool's list of the state */
     struct stream *stream;
@@ -61,6 +62,7 @@ struct upstream_exchange {
     bool is_repeated : 1;
     bool has_failed : 1; /* task tells so */
     bool is_read_stopped : 1;
+    bool is_tunnel : 1;
     uint8_t failure;      /* enum upstream_failure */
     uint32_t tried_pools; /* of the group, as bits */
     struct upstream_pool *pool;
@@ -73,7 +75,7 @@ struct upstream_exchange {
     struct list_node node; /* in pool->waiting */
     struct timer timer;    /* bounds the wait */
     struct loop_task task;
-    uint64_t remaining; /* of a request body with HTTP_BODY_LENGTH */
+    uint64_t remaining; /* of a request body with HTTP_BODY_LENGTH, or of a tunnel */
 };
 
 struct upstream_pool {

@@ -8,6 +8,9 @@
 #include "http/upstream_group.h"
 #include "net/tls.h"
 
+/* How long the last bytes of a tunnel may still go out. */
+#define TUNNEL_LINGER_MS 5000
+
 static const struct {
     const char *reason, *text;
     unsigned status;
@@ -234,7 +237,8 @@ void upstream_pool_fail(struct upstream_exchange *exchange, enum upstream_failur
         return;
     }
     count(pool, pool->failure_slots[failure], 1);
-    upstream_group_note(pool, failure);
+    if (!exchange->is_tunnel) /* how a tunnel ends is between the two ends */
+        upstream_group_note(pool, failure);
     if (!upstream_failure_was_sent(failure)) {
         if (move_on(exchange))
             return;
@@ -411,9 +415,11 @@ void upstream_send_end(struct upstream_exchange *exchange)
 
     CHECK_TAG(exchange, UPSTREAM_EXCHANGE);
     CHECK(exchange->is_connected_told && exchange->conn != NULL && !exchange->request_done);
-    CHECK(exchange->remaining == 0);
+    CHECK(exchange->remaining == 0 || exchange->is_tunnel);
     exchange->request_done = true;
-    if (exchange->head->body == HTTP_BODY_CHUNKED)
+    if (exchange->is_tunnel)
+        stream_shutdown(exchange->conn->stream);
+    else if (exchange->head->body == HTTP_BODY_CHUNKED)
         upstream_conn_write(exchange->conn, &last_chunk, 1);
     upstream_conn_wait_for_answer(exchange->conn);
 }
@@ -447,6 +453,21 @@ void upstream_cancel(struct upstream_exchange **place)
     upstream_pool_enter(pool);
     if (exchange->conn != NULL)
         upstream_conn_close(exchange->conn);
+    forget(exchange);
+    upstream_pool_leave(pool);
+}
+
+void upstream_finish(struct upstream_exchange **place)
+{
+    struct upstream_exchange *exchange = TAKE(place);
+    struct upstream_pool *pool;
+
+    CHECK_TAG(exchange, UPSTREAM_EXCHANGE);
+    CHECK(exchange->is_tunnel && exchange->conn != NULL);
+    pool = exchange->pool;
+    upstream_pool_enter(pool);
+    stream_close(&exchange->conn->stream, TUNNEL_LINGER_MS);
+    upstream_conn_close(exchange->conn);
     forget(exchange);
     upstream_pool_leave(pool);
 }

@@ -46,6 +46,13 @@ struct upstream_events {
      * again. */
     void (*on_connected)(void *owner);
     void (*on_interim)(void *owner, const struct http_response *head); /* 1xx but 101 */
+    /* A 101 that takes up what the request offered (head->upgrade of both): from here on the
+     * exchange is a tunnel.  on_body brings the service's bytes as they are, upstream_send_body
+     * sends the client's, upstream_send_end ends that side; no timeout runs any more.  May be NULL
+     * when nothing is ever offered, as may on_half_close. */
+    void (*on_switch)(void *owner, const struct http_response *head);
+    /* The service has ended its side of a tunnel.  upstream_finish when both have ended. */
+    void (*on_half_close)(void *owner);
     /* The final head; slices live in the exchange's arena. */
     void (*on_head)(void *owner, const struct http_response *head);
     void (*on_body)(void *owner, struct slice data);
@@ -89,8 +96,11 @@ void upstream_send_end(struct upstream_exchange *exchange);
 /* Backpressure from the client.  Bytes already read (at most one read buffer) still come. */
 void upstream_read_stop(struct upstream_exchange *exchange);
 void upstream_read_start(struct upstream_exchange *exchange);
-/* Give up: the connection is closed (the service may still be at work).  *exchange becomes NULL. */
+/* Give up: the connection is closed (the service may still be at work), that of a tunnel with a
+ * reset.  *exchange becomes NULL. */
 void upstream_cancel(struct upstream_exchange **exchange);
+/* Both sides of a tunnel have ended: what is pending still goes out.  *exchange becomes NULL. */
+void upstream_finish(struct upstream_exchange **exchange);
 /* "127.0.0.1:3000", once connected; else "". */
 const char *upstream_exchange_address(const struct upstream_exchange *exchange);
 

@@ -30,6 +30,7 @@ void checks_begin_route(struct schema *schema, const struct yaml_node *node, voi
     route->file = arena_copy(schema->arena, slice_of(node->mark.source->name)).at;
     route->line = node->mark.line;
     route->ratelimit_headers = policy->settings.ratelimit_headers;
+    route->upgrade = policy->settings.upgrade;
     route->name = "";
     load->route = route;
     load->is_path_broken = false;

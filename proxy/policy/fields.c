@@ -25,6 +25,10 @@ static const char *const reload_help[] = {
     "only when somebody asks", NULL};
 static const char *const no_route_choices[] = {"forward", "refuse", NULL};
 static const char *const no_route_help[] = {"pass it on without limits", "answer 404", NULL};
+static const char *const upgrade_choices[] = {"forward", "ignore", NULL};
+static const char *const upgrade_help[] = {
+    "it goes to the service; when that answers 101, bytes are handed on both ways",
+    "the service does not see it, and answers as to any request", NULL};
 static const char *const algorithm_choices[] = {"token_bucket", "sliding_window", "sliding_log",
                                                 "fixed_window", NULL};
 static const char *const algorithm_help[] = {
@@ -211,6 +215,13 @@ static const struct schema_field route_fields[] = {
      .choice_help = header_help,
      .default_note = "as for the whole file",
      .help = "which headers tell clients about the limits"},
+    {.name = "upgrade",
+     .type = &schema_enum,
+     SCHEMA_FIELD(policy_route, upgrade),
+     .choices = upgrade_choices,
+     .choice_help = upgrade_help,
+     .default_note = "as for the whole file",
+     .help = "what becomes of a client's wish to change the protocol, as to WebSocket"},
     {.name = "limits",
      .type = &schema_sections,
      .section = &limit_section,
@@ -308,6 +319,8 @@ static const struct schema_field timeout_fields[] = {
              "from the end of a request to the head of the service's answer"),
     DURATION("response_body", response_body_timeout_ms, "60s", 1,
              "longest pause within the service's answer"),
+    DURATION("tunnel", tunnel_timeout_ms, "1h", 1,
+             "after a 101: longest time in which no byte moves either way"),
     DURATION("upstream_idle", upstream_idle_timeout_ms, "4s", 1,
              "how long an unused connection to the service is kept; shorter than the service's own "
              "keep-alive timeout (5s in Node.js)"),
@@ -556,6 +569,13 @@ static const struct schema_field policy_fields[] = {
     COUNT("top_keys", top_keys, "64", 0, 256,
           "how many keys of each limit are watched, so that the admin port can tell who asks most "
           "and who is refused; 0 watches none. Keys may be personal data"),
+    {.name = "upgrade",
+     .type = &schema_enum,
+     SCHEMA_FIELD(policy, settings.upgrade),
+     .choices = upgrade_choices,
+     .choice_help = upgrade_help,
+     .default_text = "forward",
+     .help = "what becomes of a client's wish to change the protocol, as to WebSocket"},
     DURATION("drain_timeout", drain_timeout_ms, "30s", 0,
              "after SIGTERM, how long running requests may take to end"),
     COUNT("max_connections", max_connections, "4096", 1, 1000000,

@@ -296,7 +296,8 @@ static void finish_snapshot(struct loading *loading)
     *unmatched = (struct policy_route){.name = CHECKS_UNMATCHED_NAME,
                                        .index = (unsigned)policy->route_count,
                                        .file = "",
-                                       .ratelimit_headers = policy->settings.ratelimit_headers};
+                                       .ratelimit_headers = policy->settings.ratelimit_headers,
+                                       .upgrade = policy->settings.upgrade};
     unmatched->upstream = policy->upstreams[0];
     for (size_t i = 0; i < policy->route_count; i++) {
         struct policy_route *route = (struct policy_route *)(uintptr_t)policy->routes[i];
@@ -389,6 +390,11 @@ static void bind_route_metrics(struct policy_route *route, struct metrics *metri
             metrics_series2(metrics, METRIC_HTTP_REQUESTS, route->name, classes[i]);
     route->duration_slot = metrics_series1(metrics, METRIC_HTTP_DURATION, route->name);
     route->admission_slot = metrics_series1(metrics, METRIC_ADMISSION_DURATION, route->name);
+    route->tunnels_slot = metrics_series1(metrics, METRIC_TUNNELS, route->name);
+    route->tunnel_bytes_slots[POLICY_TO_SERVICE] =
+        metrics_series2(metrics, METRIC_TUNNEL_BYTES, route->name, "to_service");
+    route->tunnel_bytes_slots[POLICY_TO_CLIENT] =
+        metrics_series2(metrics, METRIC_TUNNEL_BYTES, route->name, "to_client");
 }
 
 static void bind_limit_metrics(struct policy_limit *limit, struct metrics *metrics)

@@ -52,6 +52,10 @@ enum policy_forwarding {
 };
 enum policy_trace { POLICY_TRACE_PASS, POLICY_TRACE_MAKE };
 enum policy_escaped_slashes { POLICY_SLASHES_KEEP, POLICY_SLASHES_REFUSE };
+/* What a client offers in Upgrade. */
+enum policy_upgrade { POLICY_UPGRADE_FORWARD, POLICY_UPGRADE_IGNORE };
+/* Which way bytes go through a tunnel. */
+enum policy_way { POLICY_TO_SERVICE, POLICY_TO_CLIENT, POLICY_WAY_COUNT };
 /* Fixed windows start at the first hit, or where the calendar says. */
 enum policy_align { POLICY_ALIGN_CALENDAR, POLICY_ALIGN_FIRST_HIT };
 enum policy_period { POLICY_PERIOD_US, POLICY_PERIOD_MONTH, POLICY_PERIOD_YEAR };
@@ -210,12 +214,14 @@ struct policy_route {
     const struct policy_limit *const *limits;
     size_t limit_count;
     enum policy_headers ratelimit_headers;
+    enum policy_upgrade upgrade;
     const struct policy_lock *lock;         /* NULL: none */
     const struct policy_fence *fence;       /* NULL: none */
     const struct policy_upstream *upstream; /* where its requests go */
     /* Metric slots (policy_bind_metrics). */
     uint32_t request_slots[6]; /* [0] 1xx or none, then 1xx..5xx by status / 100 */
-    uint32_t duration_slot, admission_slot;
+    uint32_t duration_slot, admission_slot, tunnels_slot;
+    uint32_t tunnel_bytes_slots[POLICY_WAY_COUNT];
 };
 
 struct policy_cidr {
@@ -279,6 +285,7 @@ struct policy_settings {
     enum policy_headers ratelimit_headers;
     enum policy_no_route on_no_route;
     enum policy_escaped_slashes escaped_slashes;
+    enum policy_upgrade upgrade;
     /* lock_context: */
     const char *lock_context_secret; /* NULL: no Lock-Context is made or believed */
     uint64_t lock_context_max_depth;
@@ -293,6 +300,7 @@ struct policy_settings {
     uint64_t connect_timeout_ms;       /* to the service */
     uint64_t response_timeout_ms;      /* end of request to the head of the answer */
     uint64_t response_body_timeout_ms; /* longest pause within the answer's body */
+    uint64_t tunnel_timeout_ms;        /* longest pause of both sides of a tunnel */
     uint64_t upstream_idle_timeout_ms; /* pooled connections */
     uint64_t upstream_max_connections; /* per worker */
     uint64_t upstream_max_waiting;     /* requests waiting for a connection, per worker */

@@ -1,5 +1,6 @@
 #include "serve/forward.h"
 
+#include "http/upgrade.h"
 #include "serve/forwarded_field.h"
 
 /* Fields added to a head at most: Host, X-Forwarded-For, -Proto, -Host, Forwarded, traceparent,
@@ -108,6 +109,8 @@ void forward_request(const struct http_request *head, const struct forward_hop *
                      struct arena *arena, struct http_request *ret)
 {
     *ret = *head;
+    if (head->wants_upgrade && hop->passes_upgrade)
+        ret->upgrade = upgrade_offer(head, arena);
     copy_fields(&head->fields, dropped_from_request(head, hop), arena, &ret->fields);
     /* The target's authority outranks Host (RFC 9112, section 3.2.2); the connection has seen to it
      * that they agree when both are there. */

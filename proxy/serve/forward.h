@@ -26,7 +26,8 @@ struct forward_hop {
     enum policy_forwarding forwarding;
     struct trace trace;
     bool is_peer_trusted, is_tls;
-    bool is_fenced; /* the route's fence has checked Fencing-Token */
+    bool is_fenced;      /* the route's fence has checked Fencing-Token */
+    bool passes_upgrade; /* what the client offers in Upgrade is offered to the service */
     const struct verdict *verdict;
 };
 

@@ -16,6 +16,7 @@ struct gate {
     struct buf body;     /* held */
     struct buf upload;   /* of the client, held while paused */
     bool has_upload_end;
+    bool has_service_end; /* of a tunnel, held while paused */
 };
 
 void gate_init(struct gate *gate);

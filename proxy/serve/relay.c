@@ -3,6 +3,7 @@
 static bool upload_may_follow(enum relay_upload from, enum relay_upload to)
 {
     static const uint8_t legal[RELAY_UPLOAD_COUNT] = {
+        [RELAY_NONE] = 1 << RELAY_FLOWING, /* a tunnel */
         [RELAY_HELD] = 1 << RELAY_ASKED | 1 << RELAY_FLOWING,
         [RELAY_ASKED] = 1 << RELAY_FLOWING,
         [RELAY_FLOWING] = 1 << RELAY_DONE,
@@ -14,8 +15,8 @@ static bool upload_may_follow(enum relay_upload from, enum relay_upload to)
 static void set_upload(struct relay *relay, enum relay_upload upload)
 {
     CHECK(upload_may_follow(relay->upload, upload));
-    if (relay->upload == RELAY_ASKED)
-        timer_stop(relay->loop, &relay->continue_timer);
+    if (relay->upload == RELAY_ASKED || (relay->is_tunnel && upload == RELAY_NONE))
+        timer_stop(relay->loop, &relay->timer);
     relay->upload = upload;
 }
 
@@ -29,7 +30,7 @@ static void start_upload(struct relay *relay)
 
 static void on_continue_timer(struct timer *timer)
 {
-    struct relay *relay = CONTAINER_OF(timer, struct relay, continue_timer);
+    struct relay *relay = CONTAINER_OF(timer, struct relay, timer);
 
     start_upload(relay);
 }
@@ -60,7 +61,7 @@ void relay_on_connected(struct relay *relay)
         return;
     }
     set_upload(relay, RELAY_ASKED);
-    timer_start(relay->loop, &relay->continue_timer, RELAY_CONTINUE_MS, on_continue_timer);
+    timer_start(relay->loop, &relay->timer, RELAY_CONTINUE_MS, on_continue_timer);
 }
 
 void relay_on_interim(struct relay *relay, const struct http_response *head)
@@ -86,8 +87,56 @@ void relay_send_head(struct relay *relay, const struct http_response *head)
         upstream_read_stop(relay->exchange);
 }
 
+/* ---- tunnels ---- */
+
+static void on_idle_timer(struct timer *timer)
+{
+    struct relay *relay = CONTAINER_OF(timer, struct relay, timer);
+    uint64_t idle_ms = loop_now_ms(relay->loop) - relay->moved_at_ms;
+
+    if (idle_ms < relay->idle_ms)
+        timer_start(relay->loop, timer, relay->idle_ms - idle_ms, on_idle_timer);
+    else
+        relay->on_idle(relay);
+}
+
+static void note_movement(struct relay *relay)
+{
+    if (relay->is_tunnel)
+        relay->moved_at_ms = loop_now_ms(relay->loop);
+}
+
+void relay_switch(struct relay *relay, const struct http_response *head, uint64_t idle_ms,
+                  void (*on_idle)(struct relay *relay))
+{
+    CHECK(relay->conn != NULL && relay->upload == RELAY_NONE);
+    set_upload(relay, RELAY_FLOWING);
+    relay->is_tunnel = true;
+    relay->idle_ms = idle_ms;
+    relay->on_idle = on_idle;
+    note_movement(relay);
+    timer_start(relay->loop, &relay->timer, idle_ms, on_idle_timer);
+    if (http_conn_switch(relay->conn, head) == STREAM_FULL)
+        upstream_read_stop(relay->exchange);
+}
+
+void relay_on_service_half_close(struct relay *relay)
+{
+    relay->has_service_ended = true;
+    http_conn_send_shut(relay->conn);
+}
+
+void relay_finish(struct relay *relay)
+{
+    set_upload(relay, RELAY_NONE);
+    upstream_finish(&relay->exchange);
+}
+
+/* ---- the answer's body, and what comes through a tunnel ---- */
+
 void relay_send_body(struct relay *relay, struct slice data)
 {
+    note_movement(relay);
     if (relay->conn != NULL && http_conn_send_body(relay->conn, data) == STREAM_FULL &&
         relay->exchange != NULL)
         upstream_read_stop(relay->exchange);
@@ -100,6 +149,7 @@ void relay_on_service_body(struct relay *relay, struct slice data)
 
 void relay_on_service_drain(struct relay *relay)
 {
+    note_movement(relay);
     if (relay->conn != NULL && relay->upload == RELAY_FLOWING)
         http_conn_body_start(relay->conn);
 }
@@ -108,6 +158,7 @@ void relay_on_client_body(struct relay *relay, struct slice data)
 {
     if (relay->upload != RELAY_FLOWING || relay->exchange == NULL)
         return;
+    note_movement(relay);
     if (upstream_send_body(relay->exchange, data) == STREAM_FULL && relay->conn != NULL)
         http_conn_body_stop(relay->conn);
 }
@@ -123,6 +174,7 @@ void relay_on_client_body_end(struct relay *relay)
 
 void relay_on_client_drain(struct relay *relay)
 {
+    note_movement(relay);
     if (relay->exchange != NULL)
         upstream_read_start(relay->exchange);
 }

@@ -178,6 +178,7 @@ static enum step_next step_send(struct request *r)
                               .trace = r->trace,
                               .is_peer_trusted = r->peer.is_trusted,
                               .is_fenced = is_fenced(r->route),
+                              .passes_upgrade = r->route->upgrade == POLICY_UPGRADE_FORWARD,
                               .verdict = r->verdict,
                               .is_tls = stream_is_tls(http_conn_stream(r->conn))};
     struct http_request *head;
@@ -196,6 +197,10 @@ static enum step_next step_send(struct request *r)
 
 static enum step_next step_relay(struct request *r)
 {
+    if (r->relay.is_tunnel && r->relay.exchange != NULL && relay_is_over(&r->relay)) {
+        relay_finish(&r->relay);
+        r->service_end = SERVICE_ENDED;
+    }
     if (r->service_end == SERVICE_OPEN || r->gate.is_paused)
         return STEP_WAIT;
     r->at = AT_release;
@@ -318,6 +323,8 @@ static void on_client_body(void *exchange, struct slice data)
     struct request *r = exchange;
 
     CHECK_TAG(r, REQUEST);
+    if (r->relay.is_tunnel)
+        request_count_tunnel_bytes(r, POLICY_TO_SERVICE, data.len);
     if (r->is_guarded && request_look(r) != GUARD_GO_ON) {
         /* The connection is stopped, so this is all there is; a stopped request wants none of it.
          */
@@ -337,6 +344,8 @@ static void on_client_body_end(void *exchange)
         r->gate.has_upload_end = true;
     else
         relay_on_client_body_end(&r->relay);
+    if (r->relay.is_tunnel)
+        request_run(r);
 }
 
 static void on_client_drain(void *exchange)
@@ -363,7 +372,8 @@ static const struct {
  * whole cannot be finished. */
 static bool may_detach(const struct request *r, enum http_gone why)
 {
-    return why != HTTP_GONE_SHUTDOWN && r->at == AT_relay && request_was_forwarded(r) &&
+    return why != HTTP_GONE_SHUTDOWN && r->at == AT_relay && !r->relay.is_tunnel &&
+           request_was_forwarded(r) &&
            (r->relay.upload == RELAY_NONE || r->relay.upload == RELAY_DONE) &&
            guard_wants_finish(r->guard);
 }

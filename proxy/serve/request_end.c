@@ -28,16 +28,27 @@ uint32_t request_refusal_slot(struct serve_env *env, const char *route, const ch
     return known->slot;
 }
 
-static void count_request(struct request *r, uint64_t duration_us)
+static uint64_t age_us(const struct request *r)
+{
+    return loop_clock_us() - http_conn_request_at_us(r->conn);
+}
+
+static void count(struct request *r, uint64_t duration_us)
 {
     struct metrics_shard *shard = r->env->shard;
 
+    r->is_counted = true;
     metrics_add(shard,
                 r->route->request_slots[r->status >= 100 && r->status < 600 ? r->status / 100 : 0],
                 1);
     metrics_observe_us(shard, r->route->duration_slot, duration_us);
     if (r->refusal != NULL)
         metrics_add(shard, request_refusal_slot(r->env, r->route->name, r->refusal->reason), 1);
+}
+
+void request_count(struct request *r)
+{
+    count(r, age_us(r));
 }
 
 /* Good and quick requests are sampled; what went wrong, was slow or would have been refused is not.
@@ -102,7 +113,7 @@ static void log_request(struct request *r, uint64_t duration_us)
  * the last byte. */
 void request_settle(struct request *r)
 {
-    uint64_t duration_us = loop_clock_us() - http_conn_request_at_us(r->conn);
+    uint64_t duration_us = age_us(r);
 
     if (r->is_guarded)
         request_give_up_service(r);
@@ -112,7 +123,10 @@ void request_settle(struct request *r)
         settle_guards(r);
     if (r->is_guarded)
         gate_clear(&r->gate);
-    count_request(r, duration_us);
+    if (!r->is_counted)
+        count(r, duration_us);
+    if (r->relay.is_tunnel)
+        request_end_tunnel(r);
     log_request(r, duration_us);
     CHECK(r->env->active_requests > 0);
     r->env->active_requests--;

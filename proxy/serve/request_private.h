@@ -1,6 +1,7 @@
 /* What the files of a request share: request.c (its steps and the client's events),
- * request_service.c (the service's events, and what guards have to say of them) and request_end.c
- * (settling, metrics, the access log).  Nobody else includes this. */
+ * request_service.c (the service's events, and what guards have to say of them), request_tunnel.c
+ * (what follows a 101) and request_end.c (settling, metrics, the access log).  Nobody else includes
+ * this. */
 #ifndef SERVE_REQUEST_PRIVATE_H
 #define SERVE_REQUEST_PRIVATE_H
 
@@ -40,6 +41,7 @@ struct request {
     bool is_forwarded; /* known before the exchange was given up */
     bool is_released;  /* the lock has been given back */
     bool is_detached;  /* the client has gone; in env->detached */
+    bool is_counted;   /* in the metrics */
     struct list_node node;
     struct gate gate;
     enum service_end service_end;
@@ -97,7 +99,24 @@ void request_flush_gate(struct request *r);
 void request_on_judged(void *owner, bool may_go_on);
 void request_on_finished(void *owner, bool may_go_on);
 
+/* The head of the service's answer has come. */
+void request_note_answer(struct request *r);
+
+/* ---- request_tunnel.c ---- */
+
+/* The service's events. */
+void request_on_switch(void *owner, const struct http_response *head);
+void request_on_half_close(void *owner);
+/* The 101 goes to the client. */
+void request_send_switch(struct request *r, const struct http_response *head);
+void request_count_tunnel_bytes(struct request *r, enum policy_way way, size_t bytes);
+/* For the metrics. */
+void request_end_tunnel(struct request *r);
+
 /* ---- request_end.c ---- */
+
+/* The request's metrics, once.  Those of a tunnel are those of its handshake. */
+void request_count(struct request *r);
 
 uint32_t request_refusal_slot(struct serve_env *env, const char *route, const char *reason);
 /* Everything but the connection, which comes after: guards are settled before the client can see

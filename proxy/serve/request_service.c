@@ -1,5 +1,6 @@
 #include "serve/request_private.h"
 
+#include "http/upgrade.h"
 #include "serve/forward.h"
 
 /* ---- guarded requests ---- */
@@ -68,11 +69,17 @@ void request_flush_gate(struct request *r)
 {
     struct buf *body = &r->gate.body;
 
-    if (r->gate.head != NULL)
+    if (r->gate.head != NULL && r->gate.head->status == 101)
+        request_send_switch(r, TAKE(&r->gate.head));
+    else if (r->gate.head != NULL)
         send_head(r, TAKE(&r->gate.head));
     if (buf_len(body) > 0)
         relay_send_body(&r->relay, buf_slice(body));
     buf_clear(body);
+    if (r->gate.has_service_end) {
+        r->gate.has_service_end = false;
+        relay_on_service_half_close(&r->relay);
+    }
 }
 
 static void resume_upload(struct request *r)
@@ -148,7 +155,18 @@ static void send_head(struct request *r, const struct http_response *head)
     if (!r->is_detached)
         r->status = head->status;
     forward_response(head, r->verdict, r->request_id, r->arena, &answer);
+    if (head->status == 426 && r->route->upgrade == POLICY_UPGRADE_FORWARD)
+        answer.upgrade = upgrade_required(head, r->arena);
     relay_send_head(&r->relay, &answer);
+}
+
+void request_note_answer(struct request *r)
+{
+    if (!request_is_logged(r))
+        return;
+    r->upstream_us = loop_clock_us() - r->sent_at_us;
+    r->upstream_address =
+        arena_copy(r->arena, slice_of(upstream_exchange_address(r->relay.exchange)));
 }
 
 static void on_service_head(void *owner, const struct http_response *head)
@@ -156,11 +174,7 @@ static void on_service_head(void *owner, const struct http_response *head)
     struct request *r = owner;
 
     CHECK_TAG(r, REQUEST);
-    if (request_is_logged(r)) {
-        r->upstream_us = loop_clock_us() - r->sent_at_us;
-        r->upstream_address =
-            arena_copy(r->arena, slice_of(upstream_exchange_address(r->relay.exchange)));
-    }
+    request_note_answer(r);
     if (r->is_guarded &&
         (request_look(r) == GUARD_STOP || !gate_take_head(&r->gate, head, r->head->is_head)))
         return;
@@ -171,6 +185,8 @@ static void on_service_body(void *owner, struct slice data)
 {
     struct request *r = owner;
 
+    if (r->relay.is_tunnel)
+        request_count_tunnel_bytes(r, POLICY_TO_CLIENT, data.len);
     if (r->is_guarded) {
         if (request_look(r) == GUARD_STOP)
             return;
@@ -213,6 +229,8 @@ static void on_service_fail(void *owner, enum upstream_failure failure)
 const struct upstream_events request_service_events = {
     .on_connected = on_service_connected,
     .on_interim = on_service_interim,
+    .on_switch = request_on_switch,
+    .on_half_close = request_on_half_close,
     .on_head = on_service_head,
     .on_body = on_service_body,
     .on_drain = on_service_drain,

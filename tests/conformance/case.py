@@ -25,6 +25,7 @@ Ended = collections.namedtuple("Ended", "count")         # until the proxy has e
 Read = collections.namedtuple("Read", "count")           # until so many answers have come
 Drip = collections.namedtuple("Drip", "data pause_s")    # single bytes at intervals, until answered
 Reconnect = collections.namedtuple("Reconnect", "")      # go on over a new connection
+Gets = collections.namedtuple("Gets", "data")            # until these bytes, and no others, have come through a tunnel
 
 # After the answers: the connection is closed by the proxy; it serves another request; or either.
 CLOSED, KEPT, EITHER = "closed", "kept", "either"
@@ -33,10 +34,10 @@ CLOSED, KEPT, EITHER = "closed", "kept", "either"
 class Seen:
     """A request the service must get.  fields: value that a field has in all, or None for absent, or a
     predicate on the list of values.  is_complete False: its end never comes, so a proxy may hold all of it
-    back; None: it may come."""
+    back; None: it may come.  tunnel: what comes after it once the script has said TUNNEL."""
 
-    def __init__(self, method="GET", target="/", body=b"", fields=None, framing=None, is_complete=True):
-        self.method, self.target, self.body = method, target, body
+    def __init__(self, method="GET", target="/", body=b"", fields=None, framing=None, is_complete=True, tunnel=b""):
+        self.method, self.target, self.body, self.tunnel = method, target, body, tunnel
         self.fields, self.framing, self.is_complete = fields or {}, framing, is_complete
 
     def check(self, request):
@@ -50,6 +51,7 @@ class Seen:
             assert not request.trailers, f"trailers: {request.trailers}"
         if self.framing:
             assert request.framing == self.framing, f"framing: {request.framing}"
+        assert request.tunnel == self.tunnel, f"through the tunnel came {request.tunnel[:200]!r}"
 
 
 class Answer:
@@ -157,6 +159,14 @@ class Client:
                 raise AssertionError(f"no complete answer in time; so far: {self.so_far()!r}")
             self.receive(self.deadline())
 
+    def gets(self, data):
+        """Through a tunnel."""
+        while len(self.reader.data) < len(data) and not self.is_ended:
+            assert self.deadline() > 0, f"not in time through the tunnel: {data[:100]!r}"
+            self.receive(self.deadline())
+        assert self.reader.data[:len(data)] == data, f"through the tunnel came {self.reader.data[:200]!r}"
+        self.reader.data = self.reader.data[len(data):]
+
     def so_far(self):
         message = self.reader.message
         return (message.line, message.body[:100]) if message else self.reader.data[:200]
@@ -227,6 +237,8 @@ class Run:
             self.read_answers(client, step.count)
         elif isinstance(step, Drip):
             self.drip(client, step)
+        elif isinstance(step, Gets):
+            client.gets(step.data)
         elif isinstance(step, Reconnect):
             client.close()
             client.connect()

@@ -1,10 +1,10 @@
 """Connections: persistence, pipelining, what belongs to one hop, Upgrade, half-close, aborts."""
 
-from case import (ABORT, CLOSE, CLOSED, EITHER, KEPT, SHUT, Answer, Arrived, BodyHas, Case, Ended, Read, Reconnect, Seen,
-                  Signal, Whole)
+from case import (ABORT, CLOSE, CLOSED, EITHER, KEPT, SHUT, Answer, Arrived, BodyHas, Case, Ended, Gets, Read, Reconnect,
+                  Seen, Signal, Whole)
 from cases_head import head
 from cases_framing import SMUGGLED, TE, post
-from service import EARLY, FIN, Until
+from service import EARLY, ENDED, FIN, RESET, TUNNEL, Takes, Until
 
 CASES = []
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -79,7 +79,6 @@ one("trailer-stays", "9110 6.6.2", (b"Trailer: X-T",), {"trailer": None}, basis=
     note="Trailer may go on; as trailers do not, it would announce what never comes")
 one("proxy-authorization-stays", "9110 11.7.2", (b"Proxy-Authorization: Basic eA==",), {"proxy-authorization": None},
     basis="choice", note="it is meant for the first proxy that asks for it: one that asks for none may pass it on")
-one("upgrade-stays", "9110 7.8", (b"Upgrade: foo", b"Connection: upgrade"), {"upgrade": None})
 one("connection-is-rewritten", "9110 7.6.1", (b"Connection: X-Hop, X-Other",),
     {"connection": lambda values: "x-hop" not in ",".join(values).lower()})
 one("via-added", "9110 7.6.3", (), {"via": lambda values: values and values[-1].startswith("1.1 ")})
@@ -115,6 +114,99 @@ one("upgrade-without-connection", "9110 7.8", (b"Upgrade: websocket",), {"upgrad
 one("connection-upgrade-without-upgrade", "9110 7.8", (b"Connection: upgrade",), {"upgrade": None})
 one("upgrade-in-http-1.0", "9110 7.8", (b"Upgrade: websocket", b"Connection: upgrade"), {"upgrade": None}, CLOSED,
     line=b"GET / HTTP/1.0")
+WEBSOCKET = (b"Upgrade: websocket", b"Connection: Upgrade", b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+             b"Sec-WebSocket-Version: 13")
+HANDSHAKE = head(b"GET /ws HTTP/1.1", *WEBSOCKET)
+
+
+def switching(*fields, line=b"HTTP/1.1 101 Switching Protocols"):
+    return b"\r\n".join([line, *fields, b"", b""])
+
+
+SWITCHED = switching(b"Upgrade: websocket", b"Connection: Upgrade", b"Sec-WebSocket-Accept: ICX+Yqv66kxgM0FcWaLWlFLwTAI=")
+
+
+def offers(*protocols):
+    return lambda values: ", ".join(values).lower() == ", ".join(protocols)
+
+
+def has_upgrade(values):
+    return "upgrade" in [option.strip().lower() for option in ",".join(values).split(",")]
+
+
+def through(data, **fields):
+    """The handshake at the service, and what came through the tunnel."""
+    return Seen(target="/ws", tunnel=data, fields={"upgrade": offers("websocket"), "connection": has_upgrade,
+                                                   "sec-websocket-version": "13", **fields})
+
+
+ANSWER_101 = Answer(101, fields={"upgrade": offers("websocket"), "connection": has_upgrade,
+                                 "sec-websocket-accept": "ICX+Yqv66kxgM0FcWaLWlFLwTAI="})
+
+
+def tunnel(name, rfc, send, came_through, service, **extra):
+    case(name, rfc, send, [through(came_through)], [ANSWER_101], CLOSED, service=[[SWITCHED, TUNNEL] + service], **extra)
+
+
+def refused_101(name, rfc, answer, request=HANDSHAKE, **extra):
+    """The 101 is no answer to what was offered: 502, and what follows is a request."""
+    case(name, rfc, [request, Read(1), SMUGGLED], [Seen(target="/ws"), Seen(target="/smuggled")],
+         [Answer(502), Answer(200, b"GET /smuggled")], EITHER, service=[[answer]], **extra)
+
+
+tunnel("tunnel", "9110 7.8", [HANDSHAKE, Read(1), b"ping", Gets(b"pong"), b"\x00\xff\r\n\r\n", Gets(b"\r\n\x00"), SHUT],
+       b"ping\x00\xff\r\n\r\n", [Takes(b"ping"), b"pong", Takes(b"\xff\r\n\r\n"), b"\r\n\x00", ENDED, FIN])
+tunnel("tunnel-bytes-right-behind-the-request", "9110 7.8", [HANDSHAKE + b"early", Read(1), Gets(b"got it"), SHUT], b"early",
+       [Takes(b"early"), b"got it", ENDED, FIN], basis="choice",
+       note="a client should wait for the 101; what it sends before is not a request any more once that has come")
+tunnel("tunnel-request-right-behind-the-request", "9110 7.8", [HANDSHAKE + SMUGGLED, Read(1), Gets(b"got it"), SHUT], SMUGGLED,
+       [Takes(SMUGGLED), b"got it", ENDED, FIN], basis="choice", note="as tunnel-bytes-right-behind-the-request")
+case("tunnel-bytes-right-behind-the-101", "9110 15.2.2", [HANDSHAKE, Read(1), Gets(b"hello"), SHUT], [through(b"")], [ANSWER_101], CLOSED,
+     service=[[SWITCHED + b"hello", TUNNEL, ENDED, FIN]])
+tunnel("tunnel-client-ends-first", "9110 7.8", [HANDSHAKE, Read(1), b"last", SHUT, Gets(b"goodbye")], b"last",
+       [ENDED, b"goodbye", FIN], basis="choice", note="the end of one side is handed on, not taken for the end of both")
+tunnel("tunnel-service-ends-first", "9110 7.8", [HANDSHAKE, Read(1), b"a", Gets(b"last"), Signal("on"), b"b", SHUT], b"ab",
+       [Takes(b"a"), b"last", FIN, Takes(b"ab"), ENDED], basis="choice", note="as tunnel-client-ends-first")
+tunnel("tunnel-client-half-closed-before-the-101", "9110 7.8", [HANDSHAKE, SHUT, Read(1), Gets(b"goodbye")], b"", [ENDED, b"goodbye", FIN],
+       basis="choice", note="as tunnel-client-ends-first")
+tunnel("tunnel-service-resets", "9110 7.8", [HANDSHAKE, Read(1), b"x"], b"x", [Takes(b"x"), RESET])
+tunnel("tunnel-client-resets", "9110 7.8", [HANDSHAKE, Read(1), b"x", Gets(b"y"), ABORT, Ended(1)], b"x", [Takes(b"x"), b"y", Until("never")])
+tunnel("tunnel-much", "9110 7.8", [HANDSHAKE, Read(1), b"u" * 300000, Gets(b"d" * 300000), SHUT], b"u" * 300000,
+       [Takes(b"u" * 300000), b"d" * 300000, ENDED, FIN], basis="must")
+tunnel("tunnel-idle", "9110 7.8", [HANDSHAKE, Read(1), b"x", Gets(b"y")], b"x", [Takes(b"x"), b"y", Until("never")], profile="hasty",
+       basis="choice", note="nothing that waits may wait for ever")
+case("103-before-101", "9110 15.2", [HANDSHAKE, Read(2), Gets(b"z"), SHUT], [through(b"")], [Answer(103), ANSWER_101], CLOSED,
+     service=[[b"HTTP/1.1 103 Early Hints\r\n\r\n" + SWITCHED, TUNNEL, b"z", ENDED, FIN]])
+case("upgrade-to-one-of-several", "9110 7.8", [head(b"GET /ws HTTP/1.1", b"Upgrade: foo/2, bar", b"Connection: x, upgrade", b"Upgrade: Baz"),
+     Read(1), Gets(b"z"), SHUT], [Seen(target="/ws", fields={"upgrade": offers("foo/2", "bar", "baz"), "connection": has_upgrade})],
+     [Answer(101, fields={"upgrade": offers("bar")})], CLOSED,
+     service=[[switching(b"Connection: upgrade", b"Upgrade: BAR"), TUNNEL, b"z", ENDED, FIN]])
+case("upgrade-not-taken-up", "9110 7.8", [HANDSHAKE, Read(1), head(b"GET /2 HTTP/1.1")],
+     [Seen(target="/ws", fields={"upgrade": offers("websocket")}), Seen(target="/2")], [Answer(200, b"GET /ws"), Answer(200, b"GET /2")], KEPT)
+case("pipelined-behind-upgrade-not-taken-up", "9110 7.8; 9112 9.3.2", HANDSHAKE + head(b"GET /2 HTTP/1.1"),
+     [Seen(target="/ws"), Seen(target="/2")], [Answer(403, b"no"), Answer(200, b"GET /2")], KEPT,
+     service=[[b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"]], note="what came early is a request when no 101 comes")
+case("426-tells-what-it-takes", "9110 15.5.22", head(b"GET /ws HTTP/1.1"), [Seen(target="/ws")],
+     [Answer(426, b"", {"upgrade": offers("websocket"), "connection": has_upgrade})], KEPT,
+     service=[[b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket, h2c\r\nConnection: upgrade\r\nContent-Length: 0\r\n\r\n"]],
+     basis="choice", note="Upgrade is for one hop, but here it is the service that takes the offer")
+one("upgrade-to-tls-not-offered", "2817; 9110 7.8", (b"Upgrade: TLS/1.0, HTTP/1.1", b"Connection: upgrade"), {"upgrade": None},
+    basis="choice", note="requests behind such an upgrade would be seen by nobody here")
+one("upgrade-to-http-2-not-offered", "9110 7.8", (b"Upgrade: HTTP/2.0, foo", b"Connection: upgrade"), {"upgrade": offers("foo")},
+    basis="choice", note="as upgrade-to-tls-not-offered")
+one("upgrade-malformed-not-offered", "9110 7.8", (b"Upgrade: web socket", b"Connection: upgrade"), {"upgrade": None},
+    basis="choice", note="a server may ignore Upgrade; two readers may take this for different things")
+case("websocket-with-body-not-offered", "9110 7.8", post(b"Upgrade: websocket", b"Connection: upgrade", b"Content-Length: 4", body=b"data"),
+     [Seen("POST", "/p", b"data", {"upgrade": None})], [Answer(200, b"POST /p")], KEPT, basis="choice",
+     note="a server may ignore Upgrade; the protocol could change only behind the body, and no known one does so")
+refused_101("101-to-another-protocol", "9110 7.8", switching(b"Upgrade: foo", b"Connection: upgrade"))
+refused_101("101-to-more-than-offered", "9110 7.8", switching(b"Upgrade: websocket, foo", b"Connection: upgrade"))
+refused_101("101-without-upgrade", "9110 7.8", switching(b"Connection: upgrade"))
+refused_101("101-without-connection", "9110 7.8", switching(b"Upgrade: websocket"))
+refused_101("101-in-http-1.0", "9110 15.2", switching(b"Upgrade: websocket", b"Connection: upgrade", line=b"HTTP/1.0 101 Switching Protocols"))
+refused_101("101-to-h2c-beside-websocket", "9110 7.8", switching(b"Upgrade: h2c", b"Connection: upgrade"),
+            head(b"GET /ws HTTP/1.1", b"Upgrade: h2c, websocket", b"Connection: upgrade, http2-settings", b"HTTP2-Settings: AAMAAABk"),
+            basis="choice", note="as upgrade-to-tls-not-offered")
 case("101-unasked", "9110 15.2.2", head(b"GET / HTTP/1.1"), [Seen()], [Answer({502})], EITHER,
      service=[[b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: foo\r\nConnection: upgrade\r\n\r\nraw"]])
 case("101-unasked-opens-no-tunnel", "9110 7.8", [head(b"GET / HTTP/1.1", *H2C), Read(1), SMUGGLED], [Seen(), Seen(target="/smuggled")],

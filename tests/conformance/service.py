@@ -7,6 +7,9 @@ them.  What happens for a request is a script, a list of steps:
     EARLY            (first) begin once the head is here; else scripts begin when the request is complete
     WHOLE            wait for the rest of the request
     Until("name")    wait for the client's Signal("name")
+    TUNNEL           (after a 101) what comes from now on is no request
+    Takes(data)      wait until this has come through the tunnel
+    ENDED            wait until the proxy has ended its side of the tunnel
     FIN, RESET       end the connection; the script is over
 """
 
@@ -20,8 +23,9 @@ import threading
 
 from wire import RequestReader, Violation
 
-EARLY, WHOLE, FIN, RESET = "early", "whole", "fin", "reset"
+EARLY, WHOLE, FIN, RESET, TUNNEL, ENDED = "early", "whole", "fin", "reset", "tunnel", "ended"
 Until = collections.namedtuple("Until", "name")
+Takes = collections.namedtuple("Takes", "data")
 
 
 def plain_answer(request):
@@ -35,6 +39,7 @@ class Connection:
     def __init__(self, sock):
         self.sock, self.reader, self.raw = sock, RequestReader(), b""
         self.script, self.request, self.violation = None, None, None
+        self.is_tunnel = False
         self.is_ended = False  # by the proxy
         self.is_closed = False  # by us, wholly
 
@@ -157,7 +162,11 @@ class Service(threading.Thread):
             data = b""
         if not data:
             connection.is_ended = True
-            self.drop(connection)
+            if connection.is_tunnel:
+                self.selector.unregister(connection.sock)
+                self.advance(connection)
+            else:
+                self.drop(connection)
             return
         connection.raw += data
         connection.reader.feed(data)
@@ -167,13 +176,18 @@ class Service(threading.Thread):
         if connection.is_closed:
             return
         connection.is_closed = True
-        self.selector.unregister(connection.sock)
+        if not (connection.is_tunnel and connection.is_ended):
+            self.selector.unregister(connection.sock)
         if with_reset:
             connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.sock.close()
 
     def read(self, connection):
         reader = connection.reader
+        if connection.is_tunnel:
+            connection.request.tunnel += reader.data
+            reader.data = b""
+            return
         try:
             while reader.step():
                 if reader.message is not None and reader.message is not connection.request:
@@ -209,7 +223,7 @@ class Service(threading.Thread):
             self.read(connection)
             if connection.is_closed or connection.script is None:
                 return
-            if not self.play(connection):
+            if not self.play(connection) or connection.is_tunnel:
                 return
             if not connection.request.is_complete:
                 return  # the answer is out, the request still comes
@@ -224,7 +238,14 @@ class Service(threading.Thread):
                 return False
             if isinstance(step, Until) and step.name not in self.signals:
                 return False
+            if isinstance(step, Takes) and step.data not in connection.request.tunnel:
+                return False
+            if step == ENDED and not connection.is_ended:
+                return False
             connection.script.pop(0)
+            if step == TUNNEL:
+                connection.is_tunnel = True
+                self.read(connection)
             if isinstance(step, bytes) and not self.send(connection, step):
                 return False
             if step == FIN:

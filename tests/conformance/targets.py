@@ -21,7 +21,7 @@ class Lockkeeper:
 
     def __init__(self, directory, service_port, profile):
         wait = f"{HASTY_MS if profile == 'hasty' else PATIENT_MS}ms"
-        names = ["header", "body", "idle", "write", "response", "response_body"]
+        names = ["header", "body", "idle", "write", "response", "response_body", "tunnel"]
         self.process = harness.Lockkeeper(directory, policy(
             f"http://127.0.0.1:{service_port}", access_log="off", timeouts={name: wait for name in names},
             sizes={"max_header_bytes": "16KiB", "max_header_count": 100, "max_target_bytes": "8KiB",
@@ -70,11 +70,13 @@ http {{
     client_header_buffer_size 1k; large_client_header_buffers 4 8k;
     client_header_timeout {ms}ms; client_body_timeout {ms}ms; keepalive_timeout {ms}ms; send_timeout {ms}ms;
     upstream service {{ server 127.0.0.1:{service} max_fails=0; keepalive 16; }}
+    map $http_upgrade $connection {{ "" ""; default upgrade; }}
     server {{
         listen 127.0.0.1:{port};
         location / {{
             proxy_pass http://service;
-            proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host;
+            proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection $connection; proxy_set_header Host $http_host;
             proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto $scheme;
             proxy_request_buffering off; proxy_read_timeout {ms}ms; proxy_send_timeout {ms}ms;
         }}
@@ -99,6 +101,7 @@ defaults
     timeout http-request {ms}ms
     timeout http-keep-alive {ms}ms
     timeout server {ms}ms
+    timeout tunnel {ms}ms
     http-reuse always
 frontend client
     bind 127.0.0.1:{port}

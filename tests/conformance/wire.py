@@ -24,7 +24,7 @@ class Message:
 
     def __init__(self, line, fields):
         self.line, self.fields, self.trailers = line, fields, []
-        self.framing, self.body, self.is_complete = None, b"", False
+        self.framing, self.body, self.is_complete, self.tunnel = None, b"", False, b""
 
     def values(self, name):
         return [value for key, value in self.fields if key == name.lower()]

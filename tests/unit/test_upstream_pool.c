@@ -458,6 +458,72 @@ static void request_backpressure(void **state)
     free((char *)(uintptr_t)big.at);
 }
 
+#define SWITCH "HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+
+/* The exchange offers x, and the service takes it up. */
+static void open_tunnel(struct client *c, struct fixture *f)
+{
+    size_t peer = f->peer_count;
+
+    get(c, f);
+    c->request.upgrade = SLICE("x");
+    serve(f, peer, SWITCH "hello");
+    WAIT(f, c->switch_count == 1 && slice_equal(buf_slice(&c->body), SLICE("hello")));
+}
+
+static void tunnels_carry_bytes_and_ends(void **state)
+{
+    struct fixture *f = *state;
+    struct upstream_settings settings = default_settings(f);
+    struct client a = {NULL}, b = {NULL};
+
+    settings.response_timeout_ms = settings.body_timeout_ms = 20;
+    open_pool(f, &settings);
+    open_tunnel(&a, f);
+    upstream_send_body(a.exchange, SLICE("one"));
+    upstream_send_body(a.exchange, SLICE("two"));
+    upstream_send_end(a.exchange);
+    WAIT(f, f->peers[0].has_ended);
+    assert_string_equal(f->peers[0].in, "onetwo");
+    /* Silence is no failure. */
+    get(&b, f);
+    WAIT(f, b.fail_count == 1 && b.failure == UPSTREAM_TIMEOUT);
+    assert_int_equal(a.fail_count, 0);
+    raw_peer_end(&f->peers[0]);
+    WAIT(f, a.half_close_count == 1);
+    upstream_finish(&a.exchange);
+    assert_int_equal(a.end_count + a.fail_count, 0);
+    client_end(&a);
+    client_end(&b);
+}
+
+static void tunnels_are_cut_with_a_reset(void **state)
+{
+    struct fixture *f = *state;
+    struct client a = {NULL}, b = {NULL};
+
+    open_tunnel(&a, f);
+    upstream_cancel(&a.exchange);
+    WAIT(f, f->peers[0].has_ended && f->peers[0].is_reset);
+    open_tunnel(&b, f);
+    raw_peer_reset(&f->peers[1]);
+    WAIT(f, b.fail_count == 1 && b.failure == UPSTREAM_CUT);
+    client_end(&a);
+    client_end(&b);
+}
+
+static void switching_unasked_is_a_bad_answer(void **state)
+{
+    struct fixture *f = *state;
+    struct client c = {NULL};
+
+    get(&c, f);
+    serve(f, 0, SWITCH);
+    WAIT(f, c.fail_count == 1 && c.failure == UPSTREAM_BAD_ANSWER);
+    assert_int_equal(c.switch_count, 0);
+    client_end(&c);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -480,6 +546,9 @@ int main(void)
         CASE(cancel_is_legal_at_any_time),
         CASE(a_closing_pool_lets_exchanges_finish),
         CASE(request_backpressure),
+        CASE(tunnels_carry_bytes_and_ends),
+        CASE(tunnels_are_cut_with_a_reset),
+        CASE(switching_unasked_is_a_bad_answer),
     };
 
     return cmocka_run_group_tests_name("upstream_pool", tests, NULL, NULL);

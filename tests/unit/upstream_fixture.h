@@ -26,7 +26,8 @@ struct client {
     struct arena arena;
     struct http_request request;
     struct http_field host;
-    unsigned connected_count, interim_count, head_count, end_count, fail_count, drain_count;
+    unsigned connected_count, interim_count, head_count, end_count, fail_count, drain_count,
+        switch_count, half_close_count;
     unsigned status;
     enum upstream_failure failure;
     struct buf body;
@@ -60,6 +61,19 @@ static void on_head(void *owner, const struct http_response *head)
     c->status = head->status;
     if (c->cancels_on_head)
         upstream_cancel(&c->exchange);
+}
+
+static void on_switch(void *owner, const struct http_response *head)
+{
+    struct client *c = owner;
+
+    c->switch_count++;
+    assert_slice_equal(head->upgrade, SLICE("x"));
+}
+
+static void on_half_close(void *owner)
+{
+    ((struct client *)owner)->half_close_count++;
 }
 
 static void on_body(void *owner, struct slice data)
@@ -101,6 +115,8 @@ static void on_fail(void *owner, enum upstream_failure failure)
 static const struct upstream_events events = {
     .on_connected = on_connected,
     .on_interim = on_interim,
+    .on_switch = on_switch,
+    .on_half_close = on_half_close,
     .on_head = on_head,
     .on_body = on_body,
     .on_drain = on_drain,
