@@ -62,6 +62,26 @@ enum stream_status http_conn_send_body(struct http_conn *conn, struct slice data
     return fake.client_status;
 }
 
+enum stream_status http_conn_switch(struct http_conn *conn, const struct http_response *head)
+{
+    assert_int_equal(head->status, 101);
+    assert_ptr_equal(conn, CONN);
+    record("switch", SLICE(""));
+    return fake.client_status;
+}
+
+void http_conn_send_shut(struct http_conn *conn)
+{
+    assert_ptr_equal(conn, CONN);
+    record("down_end", SLICE(""));
+}
+
+void upstream_finish(struct upstream_exchange **exchange)
+{
+    assert_ptr_equal(TAKE(exchange), EXCHANGE);
+    record("finish", SLICE(""));
+}
+
 enum stream_status upstream_send_body(struct upstream_exchange *exchange, struct slice data)
 {
     assert_ptr_equal(exchange, EXCHANGE);
@@ -303,6 +323,50 @@ static void test_the_client_leaves(void **state)
     }
 }
 
+static unsigned idle_count;
+
+static void on_idle(struct relay *relay)
+{
+    idle_count++;
+    relay_stop(relay);
+}
+
+static void test_a_tunnel(void **state)
+{
+    static const struct http_response switching = {.status = 101};
+    struct relay *relay = begin(*state, HTTP_BODY_NONE, false);
+
+    relay_on_connected(relay);
+    relay_switch(relay, &switching, 60000, on_idle);
+    relay_on_client_body(relay, SLICE("a"));
+    fake.service_status = STREAM_FULL;
+    relay_on_client_body(relay, SLICE("b"));
+    relay_on_service_drain(relay);
+    fake.client_status = STREAM_FULL;
+    relay_send_body(relay, SLICE("c"));
+    relay_on_client_drain(relay);
+    assert_log("switch up:a up:b body_stop body_start down:c read_stop read_start");
+    relay_on_client_body_end(relay);
+    assert_false(relay_is_over(relay));
+    relay_on_service_half_close(relay);
+    assert_true(relay_is_over(relay));
+    relay_finish(relay);
+    assert_log("up_end down_end finish");
+}
+
+static void test_an_idle_tunnel(void **state)
+{
+    static const struct http_response switching = {.status = 101};
+    struct fixture *f = *state;
+    struct relay *relay = begin(f, HTTP_BODY_NONE, false);
+
+    idle_count = 0;
+    relay_switch(relay, &switching, 20, on_idle);
+    while (idle_count == 0)
+        loop_turn(f->loop);
+    assert_log("switch cancel");
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -317,6 +381,8 @@ int main(void)
         CASE(test_an_answer_before_the_body_is_complete),
         CASE(test_interim_answers),
         CASE(test_the_client_leaves),
+        CASE(test_a_tunnel),
+        CASE(test_an_idle_tunnel),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
