@@ -264,13 +264,6 @@ const struct verdict *guard_stopped(const struct guard *guard)
     return &guard->hold->stop;
 }
 
-bool guard_wants_finish(const struct guard *guard)
-{
-    return guard_is_holding(guard) && !guard->hold->is_stopped && guard->hold->has_lock &&
-           locking_is_held(&guard->hold->locking) &&
-           guard->hold->request.route->lock->on_client_abort == POLICY_CLIENT_ABORT_FINISH;
-}
-
 enum guard_check guard_finish(struct guard *guard)
 {
     struct guard_hold *hold;

@@ -78,9 +78,6 @@ void guard_note_forwarded(struct guard *guard);
 /* The refusal for a request that had to stop; lent until guard_end. */
 const struct verdict *guard_stopped(const struct guard *guard);
 
-/* The client has gone while the service works: should the exchange go on to its end without it? */
-bool guard_wants_finish(const struct guard *guard);
-
 /* The answer is complete but for what the client must not see yet: give the lock back.
  * GUARD_HOLD_ON: on_finished will come, within GUARD_FINISH_MS. */
 #define GUARD_FINISH_MS 50

@@ -274,11 +274,6 @@ const struct limit_grant *locking_limits(const struct locking *locking)
 
 /* ---- while it is held, and its end ---- */
 
-bool locking_is_held(const struct locking *locking)
-{
-    return locking->lock != NULL;
-}
-
 static void stop_lost(struct locking *locking)
 {
     struct verdict *stop = &locking->stop;

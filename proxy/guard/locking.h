@@ -54,7 +54,6 @@ const struct limit_grant *locking_limits(const struct locking *locking);
 /* The limits have made their part of the verdict: now the lock's, when that is a refusal. */
 void locking_finish_verdict(struct locking *locking);
 
-bool locking_is_held(const struct locking *locking);
 enum lock_check locking_check(struct locking *locking);
 /* True: it is over (nothing was held, or the answer is there).  False: on_released will come. */
 MUST_USE bool locking_release(struct locking *locking);

@@ -139,9 +139,35 @@ static enum http_decoded take_data(struct http_body_decoder *decoder, struct sli
     return HTTP_DECODED_DATA;
 }
 
+static bool is_in_trailers(uint8_t state)
+{
+    return state == TRAILER_NAME || state == TRAILER_VALUE || state == TRAILER_LF;
+}
+
+static void take_step(struct http_body_decoder *decoder, struct slice *input)
+{
+    decoder->state = (uint8_t)step(decoder, input->at[0]);
+    *input = slice_skip(*input, 1);
+    if (is_overhead(decoder->state) && ++decoder->overhead_bytes > HTTP_MAX_CHUNK_OVERHEAD_BYTES)
+        decoder->state = BODY_BROKEN;
+}
+
+/* The rest of a line, as far as it has come, with the byte before that began it. */
+static enum http_decoded take_trailer(struct http_body_decoder *decoder, struct slice *input,
+                                      const char *from, struct slice *ret_data)
+{
+    while (input->len > 0 && is_in_trailers(decoder->state))
+        take_step(decoder, input);
+    *ret_data = slice_from(from, (size_t)(input->at - from));
+    return HTTP_DECODED_TRAILER;
+}
+
 enum http_decoded http_body_decode(struct http_body_decoder *decoder, struct slice *input,
                                    struct slice *ret_data)
 {
+    const char *from;
+    bool was_in_trailers;
+
     for (;;) {
         if (decoder->state == BODY_DONE)
             return HTTP_DECODED_END;
@@ -156,10 +182,10 @@ enum http_decoded http_body_decode(struct http_body_decoder *decoder, struct sli
         }
         if (decoder->state == BODY_LENGTH || decoder->state == CHUNK_DATA)
             return take_data(decoder, input, ret_data);
-        decoder->state = (uint8_t)step(decoder, input->at[0]);
-        *input = slice_skip(*input, 1);
-        if (is_overhead(decoder->state) &&
-            ++decoder->overhead_bytes > HTTP_MAX_CHUNK_OVERHEAD_BYTES)
-            decoder->state = BODY_BROKEN;
+        from = input->at;
+        was_in_trailers = is_in_trailers(decoder->state);
+        take_step(decoder, input);
+        if (decoder->keeps_trailers && (was_in_trailers || is_in_trailers(decoder->state)))
+            return take_trailer(decoder, input, from, ret_data);
     }
 }

@@ -237,6 +237,7 @@ static void begin_exchange(struct http_conn *conn, struct http_request *request)
     conn->body_done = request->body == HTTP_BODY_NONE;
     conn->body_bytes = 0;
     http_body_begin(&conn->decoder, request->body, request->content_length);
+    conn->decoder.keeps_trailers = conn->settings.keeps_trailers;
     http_conn_set_state(conn, HTTP_CONN_EXCHANGE);
     exchange = server->events->on_request(server->env, conn, request);
     CHECK(exchange != NULL);
@@ -305,11 +306,17 @@ static bool step_exchange(struct http_conn *conn, struct slice *input)
 {
     struct slice data;
 
+    if (!conn->body_done && input->len > 0 && conn->request->expects_continue &&
+        !conn->continue_sent)
+        http_conn_tell_body_early(conn);
     if (!body_is_wanted(conn))
         return false;
     switch (http_body_decode(&conn->decoder, input, &data)) {
     case HTTP_DECODED_DATA:
         return take_body_data(conn, data);
+    case HTTP_DECODED_TRAILER:
+        conn->server->events->on_trailer(conn->exchange, data);
+        return true;
     case HTTP_DECODED_END:
         conn->body_done = true;
         conn->server->events->on_body_end(conn->exchange);
@@ -354,6 +361,8 @@ static bool step_drain(struct http_conn *conn, struct slice *input)
         conn->body_bytes += data.len;
         if (conn->body_bytes > DRAIN_BYTES)
             http_conn_finish(conn);
+        return true;
+    case HTTP_DECODED_TRAILER:
         return true;
     case HTTP_DECODED_END:
         conn->body_done = true;

@@ -35,6 +35,9 @@ struct http_conn_events {
     void *(*on_request)(void *env, struct http_conn *conn, const struct http_request *head);
     /* Body bytes (de-chunked), only after http_conn_body_start and while not stopped. */
     void (*on_body)(void *exchange, struct slice data);
+    /* Bytes of the body's trailer section, split anywhere, with keeps_trailers; good once the body
+     * is complete.  May be NULL without. */
+    void (*on_trailer)(void *exchange, struct slice piece);
     /* The body is complete; not called for HTTP_BODY_NONE. */
     void (*on_body_end)(void *exchange);
     /* Pending output fell to nothing after STREAM_FULL. */
@@ -50,11 +53,15 @@ struct http_conn_events {
      * still read.  The exchange goes on (the connection closes after the answer) unless the handler
      * cuts it here.  Not noticed while reading is stopped.  May be NULL. */
     void (*on_half_close)(void *exchange);
+    /* The client has sent some of its body although it may wait for 100 Continue, and before
+     * http_conn_body_start: it does not wait.  Once for a request.  May be NULL. */
+    void (*on_body_early)(void *exchange);
 };
 
 struct http_conn_settings { /* from the policy snapshot; copied at the start of each request */
     uint64_t header_timeout_ms, body_timeout_ms, idle_timeout_ms, write_timeout_ms;
     uint32_t max_header_bytes, max_header_count, max_target_bytes;
+    bool keeps_trailers;
     uint64_t max_body_bytes; /* 0 = no limit; a larger Content-Length is answered 413 */
 };
 
@@ -114,6 +121,9 @@ void http_conn_send_interim(struct http_conn *conn, const struct http_response *
  * head->body and content_length say what body will follow; HEAD, 204 and 304 send none. */
 enum stream_status http_conn_send_head(struct http_conn *conn, const struct http_response *head);
 enum stream_status http_conn_send_body(struct http_conn *conn, struct slice data);
+/* The end of the answer's body with these fields behind it, when it is chunked; else they are
+ * dropped.  http_conn_send_end follows. */
+void http_conn_send_trailers(struct http_conn *conn, const struct http_field *fields, size_t count);
 /* The answer is complete.  The exchange is over: the handler's object must be gone or go now.  A
  * request body that is still unread is drained within bounds, or the connection is closed. */
 void http_conn_send_end(struct http_conn *conn);

@@ -167,6 +167,19 @@ enum stream_status http_conn_send_body(struct http_conn *conn, struct slice data
     return http_conn_write(conn, &data, 1);
 }
 
+void http_conn_send_trailers(struct http_conn *conn, const struct http_field *fields, size_t count)
+{
+    struct slice bytes;
+
+    CHECK_TAG(conn, HTTP_CONN);
+    CHECK(conn->state == HTTP_CONN_EXCHANGE && conn->head_sent);
+    if (conn->answer_body != HTTP_BODY_CHUNKED || conn->drops_body)
+        return;
+    bytes = http_write_trailers(&conn->arena, fields, count);
+    conn->answer_body = HTTP_BODY_NONE;
+    http_conn_write(conn, &bytes, 1);
+}
+
 void http_conn_send_end(struct http_conn *conn)
 {
     static const struct slice last_chunk = SLICE_INIT("0\r\n\r\n");
@@ -303,6 +316,15 @@ static void send_continue(struct http_conn *conn)
         return;
     conn->continue_sent = true;
     http_conn_write(conn, &line, 1);
+}
+
+void http_conn_tell_body_early(struct http_conn *conn)
+{
+    const struct http_conn_events *events = conn->server->events;
+
+    conn->continue_sent = true;
+    if (events->on_body_early != NULL)
+        events->on_body_early(conn->exchange);
 }
 
 void http_conn_body_start(struct http_conn *conn)

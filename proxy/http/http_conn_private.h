@@ -91,6 +91,8 @@ void http_conn_start_timer(struct http_conn *conn, uint64_t delay_ms);
 /* Have the connection go on soon with what it holds, if it is not on the stack already. */
 void http_conn_wake(struct http_conn *conn);
 void http_conn_update_reading(struct http_conn *conn);
+/* Nobody waits for a 100 Continue any more (RFC 9110 section 10.1.1). */
+void http_conn_tell_body_early(struct http_conn *conn);
 /* Hands on what came through a tunnel, or its end. */
 bool http_conn_step_tunnel(struct http_conn *conn, struct slice *input);
 

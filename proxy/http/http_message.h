@@ -93,6 +93,7 @@ struct http_request {
     bool wants_close;     /* the connection ends with this exchange */
     bool wants_upgrade;   /* Connection: upgrade, with an Upgrade field */
     struct slice upgrade; /* what of it goes to the service (upgrade_offer); at == NULL: nothing */
+    bool asks_trailers;   /* the service is told that we take trailers */
 };
 
 struct http_response {

@@ -95,11 +95,29 @@ static void put_framing(struct out *out, enum http_body body, uint64_t content_l
     }
 }
 
+static void put_connection(struct out *out, struct slice options)
+{
+    put_field(out, SLICE("Connection"), options);
+}
+
 static void put_upgrade(struct out *out, struct slice protocols)
 {
-    put_field(out, SLICE("Connection"), SLICE("upgrade"));
+    const char *from = out->at;
+
     put_field(out, SLICE("Upgrade"), protocols);
-    check_text(out->at - 2 - protocols.len, out->at - 2);
+    check_text(from, out->at - 2);
+}
+
+/* What is between us and the service alone. */
+static void put_hop(struct out *out, const struct http_request *head)
+{
+    if (head->upgrade.at != NULL)
+        put_upgrade(out, head->upgrade);
+    if (head->asks_trailers)
+        put_field(out, SLICE("TE"), SLICE("trailers"));
+    put_connection(out, head->upgrade.at == NULL ? SLICE("TE")
+                        : head->asks_trailers    ? SLICE("upgrade, TE")
+                                                 : SLICE("upgrade"));
 }
 
 /* Whether a service may expect Content-Length: 0 when there is no body (RFC 9110 section 8.6). */
@@ -115,7 +133,7 @@ struct slice http_write_request(struct arena *arena, const struct http_request *
                       (head->body == HTTP_BODY_NONE && method_expects_body(head->method));
     enum http_body framing = has_length ? HTTP_BODY_LENGTH : head->body;
     size_t room = head->method.len + head->path.len + head->query.len +
-                  fields_bytes(&head->fields) + 112 + head->upgrade.len;
+                  fields_bytes(&head->fields) + 144 + head->upgrade.len;
     char *start = arena_reserve(arena, room);
     struct out out = {start};
 
@@ -131,8 +149,8 @@ struct slice http_write_request(struct arena *arena, const struct http_request *
     put(&out, SLICE(" HTTP/1.1\r\n"));
     put_fields(&out, &head->fields);
     put_framing(&out, framing, head->body == HTTP_BODY_LENGTH ? head->content_length : 0);
-    if (head->upgrade.at != NULL)
-        put_upgrade(&out, head->upgrade);
+    if (head->upgrade.at != NULL || head->asks_trailers)
+        put_hop(&out, head);
     put(&out, SLICE("\r\n"));
     arena_commit(arena, (size_t)(out.at - start));
     return slice_from(start, (size_t)(out.at - start));
@@ -164,10 +182,33 @@ struct slice http_write_response(struct arena *arena, const struct http_response
     if (framing->date.at != NULL && !has_date)
         put_field(&out, SLICE("Date"), framing->date);
     put_framing(&out, framing->body, framing->content_length);
-    if (head->upgrade.at != NULL)
+    if (head->upgrade.at != NULL) {
+        put_connection(&out, SLICE("upgrade"));
         put_upgrade(&out, head->upgrade);
+    }
     if (framing->close || framing->keep_alive)
         put_field(&out, SLICE("Connection"), framing->close ? SLICE("close") : SLICE("keep-alive"));
+    put(&out, SLICE("\r\n"));
+    arena_commit(arena, (size_t)(out.at - start));
+    return slice_from(start, (size_t)(out.at - start));
+}
+
+struct slice http_write_trailers(struct arena *arena, const struct http_field *fields, size_t count)
+{
+    size_t room = 8;
+    char *start;
+    struct out out;
+
+    for (size_t i = 0; i < count; i++)
+        room += fields[i].name.len + fields[i].value.len + 4;
+    out.at = start = arena_reserve(arena, room);
+    put(&out, SLICE("0\r\n"));
+    for (size_t i = 0; i < count; i++) {
+        const char *from = out.at;
+
+        put_field(&out, fields[i].name, fields[i].value);
+        check_text(from, out.at - 2);
+    }
     put(&out, SLICE("\r\n"));
     arena_commit(arena, (size_t)(out.at - start));
     return slice_from(start, (size_t)(out.at - start));

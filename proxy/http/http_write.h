@@ -24,6 +24,10 @@ struct http_write_framing {
 struct slice http_write_response(struct arena *arena, const struct http_response *head,
                                  const struct http_write_framing *framing);
 
+/* The last chunk, and the fields behind it. */
+struct slice http_write_trailers(struct arena *arena, const struct http_field *fields,
+                                 size_t count);
+
 /* "1a4\r\n" in room, which has HTTP_CHUNK_SIZE_BYTES. */
 #define HTTP_CHUNK_SIZE_BYTES 18
 struct slice http_write_chunk_size(char *room, size_t len);

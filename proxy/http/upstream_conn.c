@@ -267,6 +267,7 @@ static bool take_head(struct upstream_conn *conn, struct http_response *head)
     conn->head_done = true;
     conn->keeps_alive = !head->wants_close && head->body != HTTP_BODY_UNTIL_CLOSE;
     http_body_begin(&conn->decoder, head->body, head->content_length);
+    conn->decoder.keeps_trailers = conn->pool->settings.keeps_trailers;
     exchange->events->on_head(exchange->owner, head);
     return true;
 }
@@ -308,6 +309,9 @@ static bool step_body(struct upstream_conn *conn, struct slice *input)
     switch (http_body_decode(&conn->decoder, input, &data)) {
     case HTTP_DECODED_DATA:
         exchange->events->on_body(exchange->owner, data);
+        return true;
+    case HTTP_DECODED_TRAILER:
+        exchange->events->on_trailer(exchange->owner, data);
         return true;
     case HTTP_DECODED_END:
         complete(conn, *input);

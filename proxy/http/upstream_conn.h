@@ -63,8 +63,11 @@ struct upstream_exchange {
     bool has_failed : 1; /* task tells so */
     bool is_read_stopped : 1;
     bool is_tunnel : 1;
-    uint8_t failure;      /* enum upstream_failure */
-    uint32_t tried_pools; /* of the group, as bits */
+    bool is_end_written : 1; /* of a chunked body, with its trailers */
+    bool has_waited : 1;     /* time has passed since its owner began it */
+    bool is_aside : 1;       /* its owner does not want it sent now */
+    uint8_t failure;         /* enum upstream_failure */
+    uint32_t tried_pools;    /* of the group, as bits */
     struct upstream_pool *pool;
     struct upstream_conn *conn; /* NULL while waiting for one */
     const struct http_request *head;

@@ -110,6 +110,7 @@ static void wait(struct upstream_exchange *exchange, bool is_first)
 {
     struct upstream_pool *pool = exchange->pool;
 
+    exchange->has_waited = true;
     if (is_first)
         list_prepend(&pool->waiting, &exchange->node);
     else
@@ -214,6 +215,7 @@ static bool move_on(struct upstream_exchange *exchange)
     forget(exchange);
     exchange->tag = UPSTREAM_EXCHANGE_TAG;
     exchange->has_failed = false;
+    exchange->has_waited = true;
     exchange->head_bytes = SLICE_NONE;
     exchange->pool = next;
     start(exchange);
@@ -287,19 +289,38 @@ static bool give(struct upstream_conn *conn, struct upstream_exchange *exchange)
     return true;
 }
 
+/* Asks the owner, who may give up the exchange at that: its memory stays until the loop turns.
+ * False: it is put aside, or over. */
+static bool may_send(struct upstream_exchange *exchange)
+{
+    const struct upstream_events *events = exchange->events;
+
+    if (!exchange->has_waited || events->may_send == NULL || events->may_send(exchange->owner))
+        return true;
+    if (exchange->tag == UPSTREAM_EXCHANGE_TAG) {
+        stop_waiting(exchange);
+        exchange->is_aside = true;
+    }
+    return false;
+}
+
 void upstream_pool_ready(struct upstream_conn *conn)
 {
     struct upstream_pool *pool = conn->pool;
-    struct list_node *first = list_first(&pool->waiting);
+    struct list_node *first;
 
-    if (first != NULL) {
+    while ((first = list_first(&pool->waiting)) != NULL) {
         struct upstream_exchange *exchange = CONTAINER_OF(first, struct upstream_exchange, node);
 
-        if (give(conn, exchange))
-            stop_waiting(exchange);
-        else
-            upstream_pool_pump(pool);
-        return;
+        if (may_send(exchange)) {
+            if (give(conn, exchange))
+                stop_waiting(exchange);
+            else
+                upstream_pool_pump(pool);
+            return;
+        }
+        if (conn->state == UPSTREAM_CONN_DEAD) /* nobody wanted it any more */
+            return;
     }
     if (pool->is_closing) {
         upstream_conn_close(conn);
@@ -353,7 +374,7 @@ static void start(struct upstream_exchange *exchange)
     upstream_pool_enter(pool);
     CHECK(!pool->is_closing);
     pool->exchange_count++;
-    if (take_idle(exchange)) {
+    if (!may_send(exchange) || take_idle(exchange)) {
         upstream_pool_leave(pool);
         return;
     }
@@ -409,6 +430,19 @@ enum stream_status upstream_send_body(struct upstream_exchange *exchange, struct
     return upstream_conn_write(exchange->conn, &data, 1);
 }
 
+void upstream_send_trailers(struct upstream_exchange *exchange, const struct http_field *fields,
+                            size_t count)
+{
+    struct slice bytes;
+
+    CHECK_TAG(exchange, UPSTREAM_EXCHANGE);
+    CHECK(exchange->is_connected_told && exchange->conn != NULL && !exchange->request_done);
+    CHECK(exchange->head->body == HTTP_BODY_CHUNKED);
+    bytes = http_write_trailers(exchange->arena, fields, count);
+    exchange->is_end_written = true;
+    upstream_conn_write(exchange->conn, &bytes, 1);
+}
+
 void upstream_send_end(struct upstream_exchange *exchange)
 {
     static const struct slice last_chunk = SLICE_INIT("0\r\n\r\n");
@@ -419,7 +453,7 @@ void upstream_send_end(struct upstream_exchange *exchange)
     exchange->request_done = true;
     if (exchange->is_tunnel)
         stream_shutdown(exchange->conn->stream);
-    else if (exchange->head->body == HTTP_BODY_CHUNKED)
+    else if (exchange->head->body == HTTP_BODY_CHUNKED && !exchange->is_end_written)
         upstream_conn_write(exchange->conn, &last_chunk, 1);
     upstream_conn_wait_for_answer(exchange->conn);
 }
@@ -441,6 +475,22 @@ void upstream_read_start(struct upstream_exchange *exchange)
     exchange->is_read_stopped = false;
     upstream_conn_wait_for_answer(exchange->conn);
     stream_read_start(exchange->conn->stream);
+}
+
+void upstream_resume(struct upstream_exchange *exchange)
+{
+    struct upstream_pool *pool = exchange->pool;
+
+    CHECK_TAG(exchange, UPSTREAM_EXCHANGE);
+    if (!exchange->is_aside)
+        return;
+    exchange->is_aside = false;
+    upstream_pool_enter(pool);
+    if (!take_idle(exchange)) {
+        wait(exchange, true);
+        upstream_pool_pump(pool);
+    }
+    upstream_pool_leave(pool);
 }
 
 void upstream_cancel(struct upstream_exchange **place)

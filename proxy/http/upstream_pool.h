@@ -41,6 +41,10 @@ unsigned upstream_failure_status(enum upstream_failure failure);
 bool upstream_failure_was_sent(enum upstream_failure failure);
 
 struct upstream_events {
+    /* The head would go to a connection now, and did not at once in upstream_begin.  False: it does
+     * not go; the owner has given up the exchange, or asks for it with upstream_resume.  May be
+     * NULL: it goes. */
+    bool (*may_send)(void *owner);
     /* The head went to a connection.  A request with a body should start sending it now.  The
      * answer may begin, and even end, before the request does; then the connection is not used
      * again. */
@@ -56,6 +60,9 @@ struct upstream_events {
     /* The final head; slices live in the exchange's arena. */
     void (*on_head)(void *owner, const struct http_response *head);
     void (*on_body)(void *owner, struct slice data);
+    /* Bytes of the trailer section, split anywhere, with keeps_trailers; good once on_end comes.
+     * May be NULL without. */
+    void (*on_trailer)(void *owner, struct slice piece);
     void (*on_drain)(void *owner); /* after STREAM_FULL */
     /* Complete, or failed (also after on_head): the exchange is gone, forget the pointer. */
     void (*on_end)(void *owner);
@@ -73,6 +80,7 @@ struct upstream_settings {
     uint64_t max_age_ms; /* of a connection, looked at between exchanges; 0: no limit */
     uint32_t max_connections, max_waiting;
     uint32_t max_header_bytes, max_header_count;
+    bool keeps_trailers;
 };
 
 struct upstream_pool *upstream_pool_open(struct loop *loop,
@@ -92,10 +100,15 @@ struct upstream_exchange *upstream_begin(struct upstream_pool *pool,
 /* Body bytes; chunked by the connection when head->body is HTTP_BODY_CHUNKED.  Only after
  * on_connected. */
 enum stream_status upstream_send_body(struct upstream_exchange *exchange, struct slice data);
+/* The end of a chunked body with these fields behind it; upstream_send_end follows. */
+void upstream_send_trailers(struct upstream_exchange *exchange, const struct http_field *fields,
+                            size_t count);
 void upstream_send_end(struct upstream_exchange *exchange);
 /* Backpressure from the client.  Bytes already read (at most one read buffer) still come. */
 void upstream_read_stop(struct upstream_exchange *exchange);
 void upstream_read_start(struct upstream_exchange *exchange);
+/* After may_send said false: as if it had not been asked.  Legal at any time. */
+void upstream_resume(struct upstream_exchange *exchange);
 /* Give up: the connection is closed (the service may still be at work), that of a tunnel with a
  * reset.  *exchange becomes NULL. */
 void upstream_cancel(struct upstream_exchange **exchange);

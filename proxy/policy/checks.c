@@ -31,6 +31,7 @@ void checks_begin_route(struct schema *schema, const struct yaml_node *node, voi
     route->line = node->mark.line;
     route->ratelimit_headers = policy->settings.ratelimit_headers;
     route->upgrade = policy->settings.upgrade;
+    route->on_client_abort = POLICY_CLIENT_ABORT_ABORT;
     route->name = "";
     load->route = route;
     load->is_path_broken = false;
@@ -204,6 +205,11 @@ void checks_route(struct schema *schema, void *record)
     if (schema_is_given(schema, "ratelimit_headers") && !schema_is_given(schema, "limits"))
         schema_problem(schema, POLICY_WARNING, "ratelimit_headers",
                        "has no effect: the route has no limits");
+    if (route->lock != NULL && schema_is_given(schema, "on_client_abort"))
+        schema_problem(schema, POLICY_ERROR, "on_client_abort",
+                       "a route with a lock says it in there: lock.on_client_abort");
+    if (route->lock != NULL)
+        route->on_client_abort = route->lock->on_client_abort;
 }
 
 static const char *read_key_file(struct schema *schema, const struct types_jwt_record *jwt,

@@ -4,6 +4,7 @@
 #include "policy/edge_fields.h"
 #include "policy/lock_fields.h"
 #include "policy/policy.h"
+#include "policy/trailer_names.h"
 #include "policy/types.h"
 #include "policy/upstream_fields.h"
 
@@ -29,6 +30,9 @@ static const char *const upgrade_choices[] = {"forward", "ignore", NULL};
 static const char *const upgrade_help[] = {
     "it goes to the service; when that answers 101, bytes are handed on both ways",
     "the service does not see it, and answers as to any request", NULL};
+static const char *const client_abort_choices[] = {"finish", "abort", NULL};
+static const char *const client_abort_help[] = {"the service finishes its work, for nobody",
+                                                "the request to the service is broken off", NULL};
 static const char *const algorithm_choices[] = {"token_bucket", "sliding_window", "sliding_log",
                                                 "fixed_window", NULL};
 static const char *const algorithm_help[] = {
@@ -222,6 +226,14 @@ static const struct schema_field route_fields[] = {
      .choice_help = upgrade_help,
      .default_note = "as for the whole file",
      .help = "what becomes of a client's wish to change the protocol, as to WebSocket"},
+    {.name = "on_client_abort",
+     .type = &schema_enum,
+     SCHEMA_FIELD(policy_route, on_client_abort),
+     .choices = client_abort_choices,
+     .choice_help = client_abort_help,
+     .default_note = "`abort`; a route with a `lock` says it in there",
+     .help = "what to do when the client leaves while the service works; a service that has not "
+             "got the whole body is always broken off"},
     {.name = "limits",
      .type = &schema_sections,
      .section = &limit_section,
@@ -576,6 +588,13 @@ static const struct schema_field policy_fields[] = {
      .choice_help = upgrade_help,
      .default_text = "forward",
      .help = "what becomes of a client's wish to change the protocol, as to WebSocket"},
+    {.name = "trailers",
+     .type = &schema_list,
+     .item = &trailer_names_item,
+     SCHEMA_COUNTED(policy, settings.trailers, settings.trailer_count),
+     .default_note = "none",
+     .help = "fields that go on when they come behind a chunked body, both ways",
+     .example = "[x-checksum, grpc-status]"},
     DURATION("drain_timeout", drain_timeout_ms, "30s", 0,
              "after SIGTERM, how long running requests may take to end"),
     COUNT("max_connections", max_connections, "4096", 1, 1000000,

@@ -102,7 +102,7 @@ static bool read_header(struct schema *schema, const struct schema_field *field,
     return true;
 }
 
-static const struct schema_type header_name = {.name = "header",
+const struct schema_type lock_fields_header = {.name = "header",
                                                .phrase = "the name of a header",
                                                .form = "like fencing-token",
                                                .kind = YAML_SCALAR,
@@ -388,7 +388,7 @@ static const struct schema_field fence_table[] = {
      .help = "the key of the lock whose tokens are good here: the same text as in the `lock`",
      .example = "\"stock:{path.sku}\""},
     {.name = "header",
-     .type = &header_name,
+     .type = &lock_fields_header,
      SCHEMA_FIELD(policy_fence, header),
      .default_text = "fencing-token",
      .help = "which header holds the token"},

@@ -6,6 +6,9 @@
 #include "policy/policy.h"
 #include "policy/schema.h"
 
+/* The name of a header, in lower case. */
+extern const struct schema_type lock_fields_header;
+
 /* Optional sections, bound to records of their own: a route's lock and fence stay NULL without. */
 extern const struct schema_type lock_fields_optional;
 extern const struct schema_section lock_fields_lock, lock_fields_fence, lock_fields_context;

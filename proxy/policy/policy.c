@@ -297,7 +297,8 @@ static void finish_snapshot(struct loading *loading)
                                        .index = (unsigned)policy->route_count,
                                        .file = "",
                                        .ratelimit_headers = policy->settings.ratelimit_headers,
-                                       .upgrade = policy->settings.upgrade};
+                                       .upgrade = policy->settings.upgrade,
+                                       .on_client_abort = POLICY_CLIENT_ABORT_ABORT};
     unmatched->upstream = policy->upstreams[0];
     for (size_t i = 0; i < policy->route_count; i++) {
         struct policy_route *route = (struct policy_route *)(uintptr_t)policy->routes[i];

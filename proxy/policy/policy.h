@@ -103,8 +103,8 @@ const char *policy_decision_name(enum policy_decision decision);
 
 /* How a lock is taken: alone, by readers together, or as the method says (GET and HEAD read). */
 enum policy_lock_mode { POLICY_LOCK_EXCLUSIVE, POLICY_LOCK_SHARED, POLICY_LOCK_BY_METHOD };
-/* A client that leaves while the service works: let the service finish, or break off and leave the
- * lock to lapse. */
+/* A client that leaves while the service works: let the service finish, or break off (and leave the
+ * lock to lapse). */
 enum policy_client_abort { POLICY_CLIENT_ABORT_FINISH, POLICY_CLIENT_ABORT_ABORT };
 /* A lease lost during the work: break off, or go on and say so. */
 enum policy_lost { POLICY_LOST_ABORT, POLICY_LOST_FINISH };
@@ -215,6 +215,7 @@ struct policy_route {
     size_t limit_count;
     enum policy_headers ratelimit_headers;
     enum policy_upgrade upgrade;
+    enum policy_client_abort on_client_abort; /* that of the lock, when there is one */
     const struct policy_lock *lock;         /* NULL: none */
     const struct policy_fence *fence;       /* NULL: none */
     const struct policy_upstream *upstream; /* where its requests go */
@@ -286,6 +287,8 @@ struct policy_settings {
     enum policy_no_route on_no_route;
     enum policy_escaped_slashes escaped_slashes;
     enum policy_upgrade upgrade;
+    const struct slice *trailers; /* lower case; those that go on */
+    size_t trailer_count;
     /* lock_context: */
     const char *lock_context_secret; /* NULL: no Lock-Context is made or believed */
     uint64_t lock_context_max_depth;

@@ -154,6 +154,13 @@ void relay_on_service_drain(struct relay *relay)
         http_conn_body_start(relay->conn);
 }
 
+void relay_on_client_body_early(struct relay *relay)
+{
+    relay->expects_continue = false;
+    if (relay->upload == RELAY_ASKED)
+        start_upload(relay);
+}
+
 void relay_on_client_body(struct relay *relay, struct slice data)
 {
     if (relay->upload != RELAY_FLOWING || relay->exchange == NULL)

@@ -2,7 +2,8 @@
  * stops the other until it drains, so that memory does not grow with bodies.
  *
  * The client's body starts to flow once the service's connection has the head.  With Expect: 100-
- * continue it waits for the service's own 100, or RELAY_CONTINUE_MS for services that send none.
+ * continue it waits for the service's own 100, or for the client to send without one, or
+ * RELAY_CONTINUE_MS for services that send none.
  * After a 101 it hands on bytes and the ends of both sides, until both have ended.
  * The pump knows both ends only by their pointers and runs on with either of them gone. */
 #ifndef SERVE_RELAY_H
@@ -58,6 +59,7 @@ void relay_switch(struct relay *relay, const struct http_response *head, uint64_
 void relay_on_service_half_close(struct relay *relay);
 
 /* From the client's side. */
+void relay_on_client_body_early(struct relay *relay);
 void relay_on_client_body(struct relay *relay, struct slice data);
 void relay_on_client_body_end(struct relay *relay);
 void relay_on_client_drain(struct relay *relay);

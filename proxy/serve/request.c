@@ -187,6 +187,11 @@ static enum step_next step_send(struct request *r)
         return r->at == AT_send ? STEP_WAIT : STEP_NEXT;
     head = arena_alloc(r->arena, sizeof(*head));
     forward_request(r->head, &hop, r->arena, head);
+    if (r->policy->settings.trailer_count > 0) {
+        head->asks_trailers = trailers_are_wanted(r->head);
+        if (head->body == HTTP_BODY_CHUNKED)
+            trailers_announce(&head->fields, &r->policy->settings, r->arena);
+    }
     if (request_is_logged(r))
         r->sent_at_us = loop_clock_us();
     r->at = AT_relay;
@@ -245,12 +250,27 @@ static enum step_next step_refuse(struct request *r)
     return STEP_NEXT;
 }
 
+/* What came behind the answer, for a client that takes it. */
+static void send_trailers(struct request *r)
+{
+    struct http_field *fields;
+    size_t count;
+
+    if (r->relay.conn == NULL || r->refusal != NULL || !trailers_are_wanted(r->head))
+        return;
+    count = trailers_allowed(r->answer_trailers, &r->policy->settings, r->arena, &fields);
+    if (count > 0)
+        http_conn_send_trailers(r->conn, fields, count);
+}
+
 static enum step_next step_finish(struct request *r)
 {
     struct http_conn *conn = r->conn;
     bool is_cut = (r->service_end == SERVICE_FAILED || r->is_stopped) && r->refusal == NULL;
     bool is_detached = r->is_detached;
 
+    if (r->answer_trailers != NULL && !is_cut)
+        send_trailers(r);
     request_settle(r);
     /* The connection may go on to its next request: r is no more. */
     if (is_detached)
@@ -335,6 +355,14 @@ static void on_client_body(void *exchange, struct slice data)
     relay_on_client_body(&r->relay, data);
 }
 
+static void on_client_trailer(void *exchange, struct slice piece)
+{
+    struct request *r = exchange;
+
+    CHECK_TAG(r, REQUEST);
+    trailers_add(&r->upload_trailers, piece, r->arena);
+}
+
 static void on_client_body_end(void *exchange)
 {
     struct request *r = exchange;
@@ -343,9 +371,17 @@ static void on_client_body_end(void *exchange)
     if (r->gate.is_paused)
         r->gate.has_upload_end = true;
     else
-        relay_on_client_body_end(&r->relay);
+        request_end_upload(r);
     if (r->relay.is_tunnel)
         request_run(r);
+}
+
+static void on_client_body_early(void *exchange)
+{
+    struct request *r = exchange;
+
+    CHECK_TAG(r, REQUEST);
+    relay_on_client_body_early(&r->relay);
 }
 
 static void on_client_drain(void *exchange)
@@ -368,14 +404,14 @@ static const struct {
     [HTTP_GONE_SHUTDOWN] = {"shutdown", 0},
 };
 
-/* The service works on, with the lock held, and nobody to tell.  A request that it has not got as a
- * whole cannot be finished. */
+/* The service works on, with what the guards hold, and nobody to tell.  A request that it has not
+ * got as a whole cannot be finished, and a tunnel has two ends. */
 static bool may_detach(const struct request *r, enum http_gone why)
 {
     return why != HTTP_GONE_SHUTDOWN && r->at == AT_relay && !r->relay.is_tunnel &&
            request_was_forwarded(r) &&
            (r->relay.upload == RELAY_NONE || r->relay.upload == RELAY_DONE) &&
-           guard_wants_finish(r->guard);
+           r->route->on_client_abort == POLICY_CLIENT_ABORT_FINISH;
 }
 
 static void detach(struct request *r)
@@ -463,11 +499,13 @@ static void on_refused(void *owner, struct http_conn *conn, unsigned status, con
 const struct http_conn_events request_events = {
     .on_request = on_request,
     .on_body = on_client_body,
+    .on_trailer = on_client_trailer,
     .on_body_end = on_client_body_end,
     .on_drain = on_client_drain,
     .on_gone = on_client_gone,
     .on_refused = on_refused,
     .on_half_close = on_client_half_close,
+    .on_body_early = on_client_body_early,
 };
 
 struct http_conn_settings request_conn_settings(const struct policy *policy)
@@ -483,5 +521,6 @@ struct http_conn_settings request_conn_settings(const struct policy *policy)
         .max_header_count = (uint32_t)settings->max_header_count,
         .max_target_bytes = (uint32_t)settings->max_target_bytes,
         .max_body_bytes = settings->max_body_bytes,
+        .keeps_trailers = settings->trailer_count > 0,
     };
 }

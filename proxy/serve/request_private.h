@@ -10,6 +10,7 @@
 #include "serve/peer.h"
 #include "serve/relay.h"
 #include "serve/request.h"
+#include "serve/trailers.h"
 
 #define REQUEST_TAG 0x74737152u /* "Rqst" */
 
@@ -56,7 +57,8 @@ struct request {
     struct policy *policy; /* the snapshot's */
     const struct policy_route *route;
     struct guard *guard;
-    const struct verdict *verdict; /* of the guards; NULL until it is known */
+    const struct verdict *verdict;                      /* of the guards; NULL until it is known */
+    struct trailers *upload_trailers, *answer_trailers; /* NULL: none came */
     const struct verdict *refusal; /* what is answered instead of the service's answer */
     struct slice request_id;
     struct trace trace;
@@ -93,6 +95,8 @@ void request_stop(struct request *r);
 /* May a piece be forwarded now?  When it may never be, and no step is running, the request has been
  * stopped and is over. */
 enum guard_check request_look(struct request *r);
+/* The client's body is complete. */
+void request_end_upload(struct request *r);
 /* What was held goes to the client. */
 void request_flush_gate(struct request *r);
 /* The guards' events. */

@@ -82,6 +82,18 @@ void request_flush_gate(struct request *r)
     }
 }
 
+void request_end_upload(struct request *r)
+{
+    struct http_field *fields;
+    size_t count = 0;
+
+    if (r->upload_trailers != NULL && r->relay.upload == RELAY_FLOWING && r->relay.exchange != NULL)
+        count = trailers_allowed(r->upload_trailers, &r->policy->settings, r->arena, &fields);
+    if (count > 0)
+        upstream_send_trailers(r->relay.exchange, fields, count);
+    relay_on_client_body_end(&r->relay);
+}
+
 static void resume_upload(struct request *r)
 {
     struct buf *upload = &r->gate.upload;
@@ -90,7 +102,7 @@ static void resume_upload(struct request *r)
         relay_on_client_body(&r->relay, buf_slice(upload));
     buf_clear(upload);
     if (r->gate.has_upload_end)
-        relay_on_client_body_end(&r->relay);
+        request_end_upload(r);
     else if (r->relay.conn != NULL && r->relay.upload == RELAY_FLOWING)
         http_conn_body_start(r->relay.conn);
 }
@@ -107,6 +119,7 @@ void request_on_judged(void *owner, bool may_go_on)
         r->gate.is_paused = false;
         if (r->relay.exchange != NULL) {
             request_flush_gate(r);
+            upstream_resume(r->relay.exchange);
             upstream_read_start(r->relay.exchange);
         }
         resume_upload(r);
@@ -126,6 +139,15 @@ void request_on_finished(void *owner, bool may_go_on)
 }
 
 /* ---- the service's events ---- */
+
+/* The request has waited for its connection: what was held when it began may be lost. */
+static bool may_send(void *owner)
+{
+    struct request *r = owner;
+
+    CHECK_TAG(r, REQUEST);
+    return !r->is_guarded || request_look(r) == GUARD_GO_ON;
+}
 
 static void on_service_connected(void *owner)
 {
@@ -157,6 +179,9 @@ static void send_head(struct request *r, const struct http_response *head)
     forward_response(head, r->verdict, r->request_id, r->arena, &answer);
     if (head->status == 426 && r->route->upgrade == POLICY_UPGRADE_FORWARD)
         answer.upgrade = upgrade_required(head, r->arena);
+    if (r->policy->settings.trailer_count > 0 && head->body == HTTP_BODY_CHUNKED &&
+        trailers_are_wanted(r->head))
+        trailers_announce(&answer.fields, &r->policy->settings, r->arena);
     relay_send_head(&r->relay, &answer);
 }
 
@@ -197,6 +222,14 @@ static void on_service_body(void *owner, struct slice data)
     relay_on_service_body(&r->relay, data);
 }
 
+static void on_service_trailer(void *owner, struct slice piece)
+{
+    struct request *r = owner;
+
+    CHECK_TAG(r, REQUEST);
+    trailers_add(&r->answer_trailers, piece, r->arena);
+}
+
 static void on_service_drain(void *owner)
 {
     struct request *r = owner;
@@ -227,12 +260,14 @@ static void on_service_fail(void *owner, enum upstream_failure failure)
 }
 
 const struct upstream_events request_service_events = {
+    .may_send = may_send,
     .on_connected = on_service_connected,
     .on_interim = on_service_interim,
     .on_switch = request_on_switch,
     .on_half_close = request_on_half_close,
     .on_head = on_service_head,
     .on_body = on_service_body,
+    .on_trailer = on_service_trailer,
     .on_drain = on_service_drain,
     .on_end = on_service_end,
     .on_fail = on_service_fail,

@@ -36,6 +36,7 @@ static struct upstream_group *open_group(struct loop *loop, const struct policy 
             .max_waiting = (uint32_t)upstream->max_waiting,
             .max_header_bytes = (uint32_t)policy->settings.max_header_bytes,
             .max_header_count = (uint32_t)policy->settings.max_header_count,
+            .keeps_trailers = policy->settings.trailer_count > 0,
         };
     }
     return upstream_group_open(loop, &settings, metrics, shard, log);

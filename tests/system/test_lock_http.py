@@ -1,6 +1,7 @@
 """What clients and services see of locks: on the embedded engine and on Redis."""
 
 import concurrent.futures
+import signal
 import socket
 import struct
 import time
@@ -266,6 +267,40 @@ def test_a_client_that_leaves_during_the_work(world, service, pool, how):
     if how == "reset":
         assert lk.wait_access(lambda entry: entry.get("reason") == "client-gone")["lock"] == "acquired"
     assert lk.metric("lock_ends_total", verdict="left") == 0
+
+
+@pytest.mark.parametrize("on_lost", ["abort", "finish"])
+def test_a_lock_lost_while_waiting_for_a_connection(start, redis_server, service, make_origin, pool, on_lost):
+    """The request has its lock, but no connection yet; its sidecar stands still, and another takes the
+    lock.  Then the connection is free.  Without the protection (on_lost: finish) both are at work."""
+    options = {"store": redis_server.url, "store_options": {"timeout": "300ms"}}
+    route = locked("/x/{key}", "x:{path.key}", wait="30s", lease="2s", on_lost=on_lost)
+    url = make_origin(service.visit).url
+    lk = start(policy(url, [route, {"name": "free"}], timeouts={"connect": "60s"},
+                      upstream_options={"max_connections": 1}, **options))
+    other = start(policy(url, [route], **options))
+    service.hold("busy")
+    service.hold("a")
+    busy = pool.submit(put, lk, "/busy")
+    service.wait_inside("busy")
+    first = pool.submit(put, lk, "/x/a")
+    wait_until(lambda: lk.metric("upstream_waiting_requests") == 1, 5 * SLOWNESS, "it waits for its connection")
+    assert lk.metric("lock_held") == 1
+    lk.send_signal(signal.SIGSTOP)
+    second = pool.submit(put, other, "/x/a")
+    service.wait_inside("a", seconds=30)
+    service.release("busy")
+    service.wait_left("busy")
+    lk.send_signal(signal.SIGCONT)
+    assert busy.result().status == 200
+    if on_lost == "finish":
+        service.wait_inside("a", 2, 10 * SLOWNESS)
+    else:
+        answer = first.result()
+        assert (answer.status, answer.json()["reason"], answer.json()["executed"]) == (503, "lock-lost", "no")
+    service.release("a")
+    assert second.result().status == 200 and first.result().status in (200, 503)
+    assert service.most["a"] == (2 if on_lost == "finish" else 1)
 
 
 def test_client_abort(world, service, pool):

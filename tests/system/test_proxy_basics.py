@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import threading
+import time
 
 import pytest
 
@@ -282,3 +283,78 @@ def test_an_upstream_may_be_named(start, origin):
     """A service may be named, not only numbered."""
     proxy = start(policy(f"http://localhost:{origin.port}"))
     assert proxy.request("GET", "/named").json()["target"] == "/named"
+
+
+def test_a_client_that_does_not_wait_for_100_continue_is_not_held_up(start, make_origin):
+    """The service sends none, either.  Waiting for it would take a second for each."""
+    proxy = start(policy(make_origin().url))
+    began = time.monotonic()
+    with RawClient(proxy.listen) as client:
+        for _ in range(10):
+            client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+            client.send("body")
+            answer = client.read_response()
+            assert (answer.status, answer.json()["length"]) == (200, 4)
+    assert time.monotonic() - began < 9
+
+
+TRAILING = b"5\r\nhello\r\n0\r\nX-Checksum: 42\r\nX-Other: 1\r\nHost: evil\r\nX-Checksum: 43\r\n\r\n"
+
+
+def read_trailing(client):
+    """The head's fields, and what follows them, up to the end of the chunks."""
+    status, _, _, fields = client.read_head()
+    lines = []
+    while lines[-1:] != [b"\r\n"] or not any(line == b"0\r\n" for line in lines):
+        lines.append(client.file.readline())
+        assert lines[-1]
+    assert status == 200
+    return dict((name.lower(), value) for name, value in fields), b"".join(lines)
+
+
+def test_trailers_of_the_list_go_on_both_ways(start, make_origin):
+    seen = []
+
+    def handler(request, connection):
+        assert connection.read_body(request) == b"hello"
+        seen.append((request.header("te"), request.header("connection"), request.header("trailer"), request.trailers))
+        connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Other, X-Checksum\r\n\r\n", TRAILING)
+
+    proxy = start(policy(make_origin(handler).url, trailers=["x-checksum", "x-unused"]))
+    head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: x-checksum, x-other\r\n{}\r\n"
+    went_on = [("X-Checksum", "42"), ("X-Checksum", "43")]
+    with RawClient(proxy.listen) as client:
+        client.send(head.format("TE: trailers\r\nConnection: TE\r\n"))
+        client.send(TRAILING)
+        fields, text = read_trailing(client)
+        assert fields["trailer"] == "x-checksum"
+        assert text == b"5\r\nhello\r\n0\r\nX-Checksum: 42\r\nX-Checksum: 43\r\n\r\n"
+        # A client that has not asked gets none; the service gets them all the same.
+        client.send(head.format(""))
+        for byte in TRAILING:
+            client.send(bytes([byte]))
+        fields, text = read_trailing(client)
+        assert "trailer" not in fields and text == b"5\r\nhello\r\n0\r\n\r\n"
+    assert seen == [("trailers", "TE", "x-checksum", went_on), (None, None, "x-checksum", went_on)]
+
+
+def test_trailers_of_a_locked_request_come_with_its_end(start, make_origin):
+    def handler(request, connection):
+        connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", TRAILING)
+
+    proxy = start(policy(make_origin(handler).url, [{"name": "all", "lock": {"key": "k"}}], trailers=["x-checksum"]))
+    with RawClient(proxy.listen) as client:
+        for _ in range(3):
+            client.send("GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n")
+            assert read_trailing(client)[1].endswith(b"0\r\nX-Checksum: 42\r\nX-Checksum: 43\r\n\r\n")
+
+
+def test_trailers_go_nowhere_where_no_chunks_go(start, make_origin):
+    def handler(request, connection):
+        connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", TRAILING)
+
+    proxy = start(policy(make_origin(handler).url, trailers=["x-checksum"]))
+    with RawClient(proxy.listen) as client:
+        client.send("GET / HTTP/1.0\r\nHost: a\r\nTE: trailers\r\n\r\n")
+        answer = client.read_response()
+        assert answer.body == b"hello" and answer.header("trailer") is None

@@ -183,26 +183,59 @@ def reset(sock):
     sock.close()
 
 
-def test_client_that_leaves_while_the_service_works(start, make_origin, released):
-    arrived = threading.Event()
-    gone = threading.Event()
+@pytest.mark.parametrize("choice", [None, "abort", "finish"])
+def test_client_that_leaves_while_the_service_works(start, make_origin, choice):
+    """on_client_abort: by default the service's connection is closed; finish lets it come to its end."""
+    arrived, left = threading.Event(), threading.Event()
+    noticed = []
 
     def handler(request, connection):
-        if request.target == "/next":
-            connection.answer(200)
-            return
-        arrived.set()
-        released.wait(10)
-        gone.set()
+        connection.read_body(request)
+        if request.target == "/long":
+            arrived.set()
+            assert left.wait(20)
+            if choice != "finish":
+                connection.sock.settimeout(10 * SLOWNESS)
+                noticed.append(connection.sock.recv(1))
+                return
+        connection.answer(200, b"x" * 200_000)
+        noticed.append(request.target)
 
-    proxy = start(policy(make_origin(handler).url))
+    route = {"name": "all", **({"on_client_abort": choice} if choice else {})}
+    origin = make_origin(handler)
+    proxy = start(policy(origin.url, [route]))
     client = RawClient(proxy.listen)
-    client.send("GET /long HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert arrived.wait(5)
+    client.send("POST /long HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
+    assert arrived.wait(5 * SLOWNESS)
     client.file.close()
     reset(client.sock)
-    proxy.wait_access(lambda entry: entry.get("path") == "/long")
+    wait_until(lambda: proxy.metric("client_connections") == 0, 5 * SLOWNESS, "the client has gone")
+    left.set()
+    assert proxy.wait_access(lambda entry: entry.get("path") == "/long")["reason"] == "client-gone"
     assert proxy.request("GET", "/next").status == 200
+    wait_until(lambda: len(noticed) == 2, 5 * SLOWNESS, "the service is done")
+    assert noticed == ([b"", "/next"] if choice != "finish" else ["/long", "/next"])
+    # What came to its end leaves its connection to the next.
+    assert origin.connection_count == (2 if choice != "finish" else 1)
+
+
+def test_a_request_the_service_has_only_in_part_is_never_finished(start, make_origin):
+    arrived, cut = threading.Event(), threading.Event()
+
+    def handler(request, connection):
+        arrived.set()
+        try:
+            connection.read_body(request)
+        except ConnectionError:
+            cut.set()
+
+    proxy = start(policy(make_origin(handler).url, [{"name": "all", "on_client_abort": "finish"}]))
+    client = RawClient(proxy.listen)
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf")
+    assert arrived.wait(5 * SLOWNESS)
+    client.file.close()
+    reset(client.sock)
+    assert cut.wait(5 * SLOWNESS)
 
 
 def test_clients_that_leave_at_every_moment(start, make_origin):

@@ -25,7 +25,7 @@ struct fixture {
     struct exchange *last; /* the newest exchange, until it ends */
     struct buf body;       /* of the newest exchange */
     unsigned request_count, body_end_count, gone_count, refused_count, half_close_count,
-        drain_count;
+        drain_count, early_count;
     enum http_gone gone;
     unsigned refused_status;
     char paths[512]; /* of all requests, in order */
@@ -136,6 +136,15 @@ static void on_half_close(void *exchange)
     ((struct exchange *)exchange)->f->half_close_count++;
 }
 
+static void on_body_early(void *exchange)
+{
+    struct exchange *x = exchange;
+
+    x->f->early_count++;
+    if (path_is(x, "/early"))
+        http_conn_body_start(x->conn);
+}
+
 static const struct http_conn_events events = {
     .on_request = on_request,
     .on_body = on_body,
@@ -144,6 +153,7 @@ static const struct http_conn_events events = {
     .on_gone = on_gone,
     .on_refused = on_refused,
     .on_half_close = on_half_close,
+    .on_body_early = on_body_early,
 };
 
 static void on_accept(void *owner, struct stream *stream)

@@ -130,6 +130,39 @@ static void bodies_fare_as_the_rules_say(void **state)
     assert_int_equal(wrong, 0);
 }
 
+/* What is handed out of the trailer section, however it is split. */
+static void trailers_are_handed_out(void **state)
+{
+    static const struct slice whole = SLICE_INIT("1\r\na\r\n0\r\nA: 1\r\nB:\r\n\r\nrest");
+    static const struct slice trailers = SLICE_INIT("A: 1\r\nB:\r\n");
+
+    UNUSED(state);
+    for (size_t piece = 1; piece <= whole.len; piece++) {
+        struct http_body_decoder decoder;
+        enum http_decoded result = HTTP_DECODED_MORE;
+        struct buf got;
+        size_t at = 0;
+
+        buf_init(&got, 1024);
+        http_body_begin(&decoder, HTTP_BODY_CHUNKED, 0);
+        decoder.keeps_trailers = true;
+        while (result != HTTP_DECODED_END) {
+            size_t size = piece < whole.len - at ? piece : whole.len - at;
+            struct slice input = slice_from(whole.at + at, size), out;
+
+            while ((result = http_body_decode(&decoder, &input, &out)) == HTTP_DECODED_DATA ||
+                   result == HTTP_DECODED_TRAILER)
+                if (result == HTTP_DECODED_TRAILER)
+                    assert_true(buf_append(&got, out));
+            assert_int_not_equal(result, HTTP_DECODED_BAD);
+            at += size - input.len;
+        }
+        assert_slice_equal(buf_slice(&got), trailers);
+        assert_slice_equal(slice_skip(whole, at), SLICE("rest"));
+        buf_clear(&got);
+    }
+}
+
 /* Extensions and trailers together may have HTTP_MAX_CHUNK_OVERHEAD_BYTES, and not one more. */
 static void overhead_is_bounded(void **state)
 {
@@ -167,6 +200,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bodies_fare_as_the_rules_say),
+        cmocka_unit_test(trailers_are_handed_out),
         cmocka_unit_test(overhead_is_bounded),
         cmocka_unit_test(only_a_body_until_close_ends_with_the_stream),
     };

@@ -529,6 +529,28 @@ static void closing_tells_running_exchanges(void **state)
     assert_int_equal(f->gone, HTTP_GONE_SHUTDOWN);
 }
 
+static void a_body_that_comes_unasked_is_told(void **state)
+{
+    struct fixture *f = *state;
+
+    say(f, REQUEST("POST /early", "Expect: 100-continue\r\nContent-Length: 6\r\n"));
+    WAIT(f, f->request_count == 1);
+    TURN(f);
+    assert_int_equal(f->early_count, 0);
+    say(f, "abc");
+    WAIT(f, slice_equal(buf_slice(&f->body), SLICE("abc")));
+    say(f, "def");
+    WAIT(f, f->body_end_count == 1);
+    assert_int_equal(f->early_count, 1);
+    assert_int_equal(f->peer.in_len, 0); /* no 100 */
+    answer(f->last, 200, SLICE("ok"));
+    say(f, REQUEST("POST /wait", "Expect: 100-continue\r\nContent-Length: 3\r\n") "abc");
+    WAIT(f, f->early_count == 2);
+    http_conn_body_start(f->last->conn);
+    WAIT(f, f->body_end_count == 2);
+    assert_false(raw_peer_has(&f->peer, "100 Continue"));
+}
+
 static void switch_to_x(struct fixture *f)
 {
     struct http_response head = {.status = 101, .reason = SLICE("X"), .upgrade = SLICE("x")};
@@ -630,6 +652,7 @@ int main(void)
         CASE(answers_cut_by_a_half_close_are_visibly_short),
         CASE(draining_closes_idle_ones_and_lets_the_rest_finish),
         CASE(closing_tells_running_exchanges),
+        CASE(a_body_that_comes_unasked_is_told),
         CASE(tunnels_carry_bytes_and_ends),
         CASE(a_tunnel_after_a_half_close_has_its_end_behind_it),
         CASE(tunnels_are_gone_with_a_reset_and_with_the_server),

@@ -51,6 +51,19 @@ static void requests_are_written_anew(void **state)
     request.query = SLICE("");
     assert_slice_equal(http_write_request(&arena, &request),
                        SLICE("GET /p? HTTP/1.1\r\nHost: a\r\nx-Empty: \r\n\r\n"));
+    request.asks_trailers = true;
+    assert_slice_equal(http_write_request(&arena, &request),
+                       SLICE("GET /p? HTTP/1.1\r\nHost: a\r\nx-Empty: \r\n"
+                             "TE: trailers\r\nConnection: TE\r\n\r\n"));
+    request.upgrade = SLICE("a, b/1");
+    assert_slice_equal(http_write_request(&arena, &request),
+                       SLICE("GET /p? HTTP/1.1\r\nHost: a\r\nx-Empty: \r\nUpgrade: a, b/1\r\n"
+                             "TE: trailers\r\nConnection: upgrade, TE\r\n\r\n"));
+    request.asks_trailers = false;
+    assert_slice_equal(http_write_request(&arena, &request),
+                       SLICE("GET /p? HTTP/1.1\r\nHost: a\r\nx-Empty: \r\nUpgrade: a, b/1\r\n"
+                             "Connection: upgrade\r\n\r\n"));
+    assert_slice_equal(http_write_trailers(&arena, items, 1), SLICE("0\r\nHost: a\r\n\r\n"));
     arena_clear(&arena);
 }
 

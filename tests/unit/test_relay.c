@@ -323,6 +323,23 @@ static void test_the_client_leaves(void **state)
     }
 }
 
+static void test_a_client_that_does_not_wait_for_continue(void **state)
+{
+    struct relay *relay = begin(*state, HTTP_BODY_LENGTH, true);
+
+    relay_on_client_body_early(relay);
+    assert_log("");
+    relay_on_connected(relay);
+    assert_log("body_start");
+    relay_stop(relay);
+    relay = begin(*state, HTTP_BODY_LENGTH, true);
+    relay_on_connected(relay);
+    assert_log("cancel");
+    relay_on_client_body_early(relay);
+    assert_log("body_start");
+    relay_stop(relay);
+}
+
 static unsigned idle_count;
 
 static void on_idle(struct relay *relay)
@@ -381,6 +398,7 @@ int main(void)
         CASE(test_an_answer_before_the_body_is_complete),
         CASE(test_interim_answers),
         CASE(test_the_client_leaves),
+        CASE(test_a_client_that_does_not_wait_for_continue),
         CASE(test_a_tunnel),
         CASE(test_an_idle_tunnel),
     };

@@ -458,6 +458,68 @@ static void request_backpressure(void **state)
     free((char *)(uintptr_t)big.at);
 }
 
+/* Who has waited is asked before anything of him is sent. */
+static void owners_are_asked_after_a_wait(void **state)
+{
+    struct fixture *f = *state;
+    struct upstream_settings settings = default_settings(f);
+    struct client a = {NULL}, b = {NULL}, c = {NULL}, d = {NULL};
+
+    settings.max_connections = 1;
+    settings.max_waiting = 4;
+    open_pool(f, &settings);
+    get(&a, f);
+    WAIT(f, a.connected_count == 1);
+    assert_int_equal(a.asked_count, 1);
+    get(&b, f);
+    get(&c, f);
+    get(&d, f);
+    b.forbids = c.cancels_when_asked = true;
+    serve(f, 0, OK);
+    WAIT(f, a.end_count == 1 && d.connected_count == 1);
+    assert_int_equal(b.asked_count + c.asked_count, 2);
+    serve(f, 0, OK);
+    WAIT(f, d.end_count == 1);
+    TURN(f);
+    assert_int_equal(f->peers[0].in_len, 0);
+    upstream_resume(b.exchange);
+    serve(f, 0, OK);
+    WAIT(f, b.end_count == 1);
+    assert_int_equal(b.asked_count, 1);
+    assert_int_equal(c.connected_count + c.fail_count + c.end_count, 0);
+    /* At once, as nothing was waited for. */
+    get(&a, f);
+    assert_int_equal(a.asked_count, 1);
+    serve(f, 0, OK);
+    WAIT(f, a.end_count == 2);
+    client_end(&a);
+    client_end(&b);
+    client_end(&c);
+    client_end(&d);
+}
+
+static void an_exchange_put_aside_outlives_a_closing_pool(void **state)
+{
+    struct fixture *f = *state;
+    struct upstream_settings settings = default_settings(f);
+    struct client a = {NULL}, b = {NULL};
+
+    a.forbids = b.forbids = true;
+    get(&a, f);
+    get(&b, f);
+    WAIT(f, a.asked_count == 1 && b.asked_count == 1);
+    open_pool(f, &settings); /* closes the old one */
+    TURN(f);
+    a.forbids = false;
+    upstream_resume(a.exchange);
+    upstream_cancel(&b.exchange);
+    WAIT(f, f->peer_count > 0 && raw_peer_has(&f->peers[f->peer_count - 1], "\r\n\r\n"));
+    raw_peer_send(&f->peers[f->peer_count - 1], slice_of(OK));
+    WAIT(f, a.end_count == 1);
+    client_end(&a);
+    client_end(&b);
+}
+
 #define SWITCH "HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
 
 /* The exchange offers x, and the service takes it up. */
@@ -546,6 +608,8 @@ int main(void)
         CASE(cancel_is_legal_at_any_time),
         CASE(a_closing_pool_lets_exchanges_finish),
         CASE(request_backpressure),
+        CASE(owners_are_asked_after_a_wait),
+        CASE(an_exchange_put_aside_outlives_a_closing_pool),
         CASE(tunnels_carry_bytes_and_ends),
         CASE(tunnels_are_cut_with_a_reset),
         CASE(switching_unasked_is_a_bad_answer),

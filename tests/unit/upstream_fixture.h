@@ -27,15 +27,25 @@ struct client {
     struct http_request request;
     struct http_field host;
     unsigned connected_count, interim_count, head_count, end_count, fail_count, drain_count,
-        switch_count, half_close_count;
+        switch_count, half_close_count, asked_count;
     unsigned status;
     enum upstream_failure failure;
     struct buf body;
-    bool cancels_on_head, begins_again;
+    bool cancels_on_head, begins_again, forbids, cancels_when_asked;
 };
 
 static void begin(struct client *c, struct fixture *f, const char *method, enum http_body body,
                   uint64_t length);
+
+static bool may_send(void *owner)
+{
+    struct client *c = owner;
+
+    c->asked_count++;
+    if (c->cancels_when_asked)
+        upstream_cancel(&c->exchange);
+    return !c->forbids && !c->cancels_when_asked;
+}
 
 static void on_connected(void *owner)
 {
@@ -113,6 +123,7 @@ static void on_fail(void *owner, enum upstream_failure failure)
 }
 
 static const struct upstream_events events = {
+    .may_send = may_send,
     .on_connected = on_connected,
     .on_interim = on_interim,
     .on_switch = on_switch,
