@@ -1,7 +1,10 @@
 """A policy holds however its path is spelled, and the service still gets the target as it was sent."""
 
+import subprocess
+
 import pytest
 
+from harness import binary
 from policies import limited, policy
 from raw import RawClient
 
@@ -59,6 +62,8 @@ def test_escaped_slashes(start, origin):
         assert get(closed, target).status == 200
     assert closed.metric("refusals_total", reason="escaped-slash") == 4
     assert get(start(policy(origin.url, routes)), "/admin%2Fusers").status == 200
+    told = subprocess.run([binary(), "explain", closed.policy_path, "GET /admin%2Fusers"], capture_output=True, text=True)
+    assert told.returncode != 0 and "escaped_slashes: refuse answers 400" in told.stderr
 
 
 def test_first_match_in_file_order_wins(start, origin):
