@@ -179,6 +179,13 @@ soak-chaos:  ## the same for CHAOS_SECONDS (300); CHAOS_SEED=N repeats what conn
 	@LOCKKEEPER=$(abspath $(B))/asan/lockkeeper LOCKKEEPER_BUILD=asan CHAOS_SECONDS=$(or $(CHAOS_SECONDS),300) \
 	    CHAOS_SEED=$(CHAOS_SEED) $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/chaos
 
+.PHONY: soak-operations
+soak-operations:  ## 1,000 reloads and 100 restarts while clients ask without a pause
+	@.ci/deps test
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@LOCKKEEPER=$(abspath $(B))/lockkeeper OPERATIONS_RELOADS=1000 OPERATIONS_RESTARTS=100 $(PYTHON) -m pytest -q -s \
+	    -p no:cacheprovider tests/system/test_change_under_load.py
+
 .PHONY: test-deploy
 test-deploy: all  ## image, pods, manifests, dashboards; slow; skips, and says so, what has no tool here
 	@LOCKKEEPER=$(abspath $(B))/lockkeeper $(PYTHON) -m pytest -q -rs -p no:cacheprovider --tb=short \

@@ -21,6 +21,7 @@ install -d "$root/DEBIAN" "$root/etc/default" "$root/etc/lockkeeper/policies" "$
 install -Dm755 "$binary" "$root/usr/bin/lockkeeper"
 strip --strip-unneeded "$root/usr/bin/lockkeeper"
 install -Dm644 deploy/systemd/lockkeeper.service "$root/lib/systemd/system/lockkeeper.service"
+install -Dm644 deploy/systemd/lockkeeper.socket "$root/lib/systemd/system/lockkeeper.socket"
 install -Dm644 deploy/completion/lockkeeper.bash \
     "$root/usr/share/bash-completion/completions/lockkeeper"
 install -Dm644 deploy/man/lockkeeper.8 "$root/usr/share/man/man8/lockkeeper.8"
@@ -72,7 +73,7 @@ cat >"$root/DEBIAN/prerm" <<'TXT'
 #!/bin/sh
 set -e
 if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
-    systemctl disable --now lockkeeper.service || true
+    systemctl disable --now lockkeeper.socket lockkeeper.service || true
 fi
 TXT
 chmod 755 "$root/DEBIAN/postinst" "$root/DEBIAN/prerm"

@@ -2,6 +2,7 @@
 
 #include <jansson.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "app/admin_config.h"
 #include "app/admin_limits.h"
@@ -94,6 +95,10 @@ static void run_reload(void *owner, struct port_exchange *exchange)
     json_t *list;
 
     CHECK_TAG(admin, ADMIN);
+    if (strcmp(admin->source.state(admin->source.owner), "stopping") == 0) {
+        port_refuse(&exchange, 409, "stopping", "the process is about to end");
+        return;
+    }
     policy_problems_init(&problems);
     reload_now(admin->source.reload, &problems, &result);
     list = problems_json_list(&problems);

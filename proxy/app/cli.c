@@ -8,6 +8,7 @@
 
 #include "app/explain.h"
 #include "app/problems_json.h"
+#include "app/remote.h"
 #include "app/server.h"
 #include "app/version.h"
 #include "base/check.h"
@@ -135,6 +136,30 @@ static int run_explain(int argc, char **argv)
     return code;
 }
 
+static int run_remote(int argc, char **argv,
+                      int (*run)(int argc, char **argv, const char **ret_usage))
+{
+    const char *usage = NULL;
+    int code = run(argc, argv, &usage);
+
+    return usage != NULL ? usage_error(argv[0], usage) : code;
+}
+
+static int run_drain(int argc, char **argv)
+{
+    return run_remote(argc, argv, remote_drain);
+}
+
+static int run_reload(int argc, char **argv)
+{
+    return run_remote(argc, argv, remote_reload);
+}
+
+static int run_healthcheck(int argc, char **argv)
+{
+    return run_remote(argc, argv, remote_healthcheck);
+}
+
 static int run_schema(int argc, char **argv)
 {
     UNUSED(argv);
@@ -176,6 +201,11 @@ static int run_help(int argc, char **argv)
     return CLI_OK;
 }
 
+#define WHERE_IS(option, by_default)                                                               \
+    "It is found at --" option                                                                     \
+    " ADDRESS (IP:PORT or unix:/path), or where the policies in PATH say "                         \
+    "(even if\nthey have errors), else at " by_default ".  --timeout: 5s."
+
 static const struct command commands[] = {
     {"run", "run PATH...",
      "Run the proxy with the policies in PATH (files, or directories of *.yaml).  Logs go to "
@@ -189,6 +219,23 @@ static const struct command commands[] = {
      "Show which route a request would take, its keys and limits, and what the store would be "
      "asked.",
      run_explain},
+    {"reload", "reload [--admin ADDRESS] [--timeout DURATION] [PATH...]",
+     "Let the running process load its policies again.  Exits 0 with the hash of what is in force, "
+     "or "
+     "1 with\n"
+     "the problems; the policies in force stay then.\n" WHERE_IS("admin", "127.0.0.1:9103"),
+     run_reload},
+    {"drain", "drain [--wait DURATION] [--admin ADDRESS] [--timeout DURATION] [PATH...]",
+     "Let the running process fail /ready and close connections after their answers.  It goes on "
+     "serving, and\n"
+     "does not exit: that is for SIGTERM.  For a preStop hook, which --wait makes last: until then "
+     "no\n"
+     "SIGTERM comes.\n" WHERE_IS("admin", "127.0.0.1:9103"),
+     run_drain},
+    {"healthcheck", "healthcheck [--live] [--metrics ADDRESS] [--timeout DURATION] [PATH...]",
+     "Ask the running process whether it is ready (--live: alive).  Exits 0 if so, else "
+     "1.\n" WHERE_IS("metrics", "127.0.0.1:9102"),
+     run_healthcheck},
     {"schema", "schema", "Print the JSON Schema (draft-07) of a policy file.", run_schema},
     {"reference", "reference", "Print the tables of all policy keys as Markdown.", run_reference},
     {"version", "version", "Print the version and those of the libraries it was built with.",

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "app/certificates.h"
+#include "app/notify.h"
 #include "app/policy_watch.h"
 #include "base/arena.h"
 #include "base/log.h"
@@ -23,7 +24,8 @@ struct reload {
     struct metrics *metrics;
     struct policy_watch *watch;
     bool is_last_good;
-    reload_cb *on_change; /* NULL: nothing is published (yet) */
+    struct notify *notify; /* NULL: not ready yet */
+    reload_cb *on_change;  /* NULL: nothing is published (yet) */
     void *owner;
     struct timer certificates_timer;
 };
@@ -196,12 +198,28 @@ static void apply(struct reload *r, struct policy *policy, struct policy_problem
              LOG_UINT("routes", policy->route_count));
 }
 
+void reload_tell(struct reload *r, struct notify *notify)
+{
+    char text[200];
+
+    CHECK_TAG(r, RELOAD);
+    r->notify = notify;
+    snprintf(text, sizeof(text), "%zu routes of %zu files, %s%s", r->policy->route_count,
+             r->policy->file_count, r->policy->hash_hex,
+             r->is_last_good ? "" : "; the newest policies have errors, see the log");
+    notify_ready(notify, text);
+}
+
 void reload_now(struct reload *r, struct policy_problems *problems,
                 struct reload_result *ret_result)
 {
     CHECK_TAG(r, RELOAD);
+    if (r->notify != NULL)
+        notify_reloading(r->notify);
     policy_watch_look(r->watch);
     apply(r, load(r, problems), problems, ret_result);
+    if (r->notify != NULL)
+        reload_tell(r, r->notify);
 }
 
 static void on_files_changed(void *owner)
@@ -221,6 +239,9 @@ static void on_files_changed(void *owner)
         policy_unref(&policy);
     else
         apply(r, policy, &problems, &result);
+    /* Nobody waits for this one: what the manager shows is enough. */
+    if (r->notify != NULL)
+        reload_tell(r, r->notify);
     policy_problems_clear(&problems);
 }
 
@@ -257,8 +278,13 @@ void reload_publish_to(struct reload *r, reload_cb *on_change, void *owner)
     CHECK_TAG(r, RELOAD);
     r->on_change = on_change;
     r->owner = owner;
+    if (on_change == NULL) {
+        r->notify = NULL;
+        timer_stop(r->loop, &r->certificates_timer);
+        return;
+    }
     timer_start(r->loop, &r->certificates_timer, CERTIFICATES_MS, on_certificates_timer);
-    if (on_change != NULL && r->policy->settings.reload == POLICY_RELOAD_WATCH)
+    if (r->policy->settings.reload == POLICY_RELOAD_WATCH)
         warn_of_mounts(r->policy);
 }
 

@@ -11,6 +11,7 @@
 struct certificates;
 struct loop;
 struct metrics;
+struct notify;
 struct policy;
 struct policy_problems;
 struct reload;
@@ -29,8 +30,11 @@ struct reload *reload_open(struct loop *loop, const char *const *paths, size_t p
 /* Gives them their metrics and certificates; false when a certificate cannot be used, which has
  * been logged. */
 MUST_USE bool reload_start(struct reload *reload, struct metrics *metrics);
-/* From here on changes are published. */
+/* From here on changes are published; or, with NULL, no more. */
 void reload_publish_to(struct reload *reload, reload_cb *on_change, void *owner);
+
+/* The process is ready: from now on the service manager is told, now and of each reload. */
+void reload_tell(struct reload *reload, struct notify *notify);
 
 /* What is in force; not NULL (certificates: after reload_start). */
 struct policy *reload_policy(const struct reload *reload);

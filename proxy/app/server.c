@@ -13,6 +13,8 @@
 #include "app/admin.h"
 #include "app/cpus.h"
 #include "app/metrics_port.h"
+#include "app/notify.h"
+#include "app/passed_socket.h"
 #include "app/reload.h"
 #include "app/version.h"
 #include "app/worker.h"
@@ -53,6 +55,8 @@ struct server {
     struct worker_shared shared;
     struct worker **workers;
     unsigned worker_count, open_count, accepting_count, stopped_count;
+    struct notify *notify;
+    int passed_fd;                      /* or -1 */
     char listen_address[ADDRESS_BYTES]; /* with the port that was bound */
 };
 
@@ -149,9 +153,11 @@ static bool is_port_free(struct server *s)
 
 static bool open_workers(struct server *s)
 {
-    if (s->worker_count > 1 && !is_port_free(s))
-        return false;
-    snprintf(s->listen_address, sizeof(s->listen_address), "%s", settings_of(s)->listen);
+    if (s->passed_fd < 0) {
+        if (s->worker_count > 1 && !is_port_free(s))
+            return false;
+        snprintf(s->listen_address, sizeof(s->listen_address), "%s", settings_of(s)->listen);
+    }
     s->workers = mem_calloc(s->worker_count, sizeof(*s->workers));
     for (; s->open_count < s->worker_count; s->open_count++) {
         int error = worker_open(&s->shared, s->open_count + 1, reload_policy(s->reload),
@@ -162,7 +168,8 @@ static bool open_workers(struct server *s)
             complain_listen("listen", s->listen_address, error);
             return false;
         }
-        make_definite(settings_of(s)->listen, worker_port(s->workers[0]), s->listen_address);
+        if (s->passed_fd < 0)
+            make_definite(settings_of(s)->listen, worker_port(s->workers[0]), s->listen_address);
     }
     return true;
 }
@@ -210,6 +217,7 @@ static void drain(void *owner)
         return;
     set_state(s, SERVER_DRAINING);
     log_info(NULL, "draining: not ready any more, and serving until it is told to stop");
+    notify_status(s->notify, "draining: serving until it is told to stop");
     for (unsigned i = 0; i < s->worker_count; i++)
         worker_drain(s->workers[i]);
 }
@@ -226,6 +234,7 @@ static void on_stop_signal(void *owner, int signum)
     set_state(s, SERVER_STOPPING);
     log_info(NULL, "stopping", LOG_INT("signal", signum),
              LOG_UINT("drain_timeout_ms", settings_of(s)->drain_timeout_ms));
+    notify_stopping(s->notify);
     reload_publish_to(s->reload, NULL, NULL);
     for (unsigned i = 0; i < s->worker_count; i++)
         worker_stop(s->workers[i]);
@@ -290,6 +299,8 @@ static void announce(struct server *s)
     if (s->admin != NULL)
         make_definite(policy->settings.admin, admin_port(s->admin), admin_address);
     log_write(LOG_INFO, NULL, "ready", fields);
+    if (s->state == SERVER_RUNNING)
+        reload_tell(s->reload, s->notify);
 }
 
 /* Ready means that requests are taken, and decided by the store if it can be reached. */
@@ -322,9 +333,25 @@ static bool watch_signals(struct server *s)
            loop_on_signal(s->loop, SIGHUP, on_reload_signal, s) == 0;
 }
 
+static bool take_passed_socket(struct server *s)
+{
+    const char *problem =
+        passed_socket_take(&s->passed_fd, s->listen_address, sizeof(s->listen_address));
+
+    if (problem != NULL)
+        log_error(NULL, "cannot listen", LOG_STR("key", "listen"), LOG_STR("error", problem));
+    else if (s->passed_fd >= 0)
+        log_info(NULL, "listening on the socket that was passed, in place of `listen`",
+                 LOG_STR("address", s->listen_address));
+    return problem == NULL;
+}
+
 static bool start(struct server *s, const char *const *paths, size_t path_count)
 {
     CHECK(loop_open(&s->loop) == 0);
+    s->notify = notify_open(s->loop, why_not_live, s);
+    if (!take_passed_socket(s))
+        return false;
     s->reload = reload_open(s->loop, paths, path_count);
     if (s->reload == NULL)
         return false;
@@ -342,7 +369,8 @@ static bool start(struct server *s, const char *const *paths, size_t path_count)
                                        .on_accepting = on_worker_accepting,
                                        .on_stopped = on_worker_stopped,
                                        .owner = s,
-                                       .worker_count = s->worker_count};
+                                       .worker_count = s->worker_count,
+                                       .passed_fd = s->passed_fd};
     if (!watch_signals(s) || !open_workers(s) || !open_metrics_port(s) || !open_admin(s))
         return false;
     reload_publish_to(s->reload, on_change, s);
@@ -360,6 +388,9 @@ static void stop(struct server *s)
         admin_close(&s->admin);
     if (s->reload != NULL)
         reload_close(&s->reload);
+    if (s->passed_fd >= 0)
+        close(s->passed_fd);
+    notify_close(&s->notify);
     if (s->loop != NULL) {
         (void)!loop_on_signal(s->loop, SIGTERM, NULL, NULL);
         (void)!loop_on_signal(s->loop, SIGINT, NULL, NULL);
@@ -376,7 +407,7 @@ static void stop(struct server *s)
 
 int server_run(const char *const *paths, size_t path_count)
 {
-    struct server s = {.tag = SERVER_TAG};
+    struct server s = {.tag = SERVER_TAG, .passed_fd = -1};
     bool is_started = start(&s, paths, path_count);
 
     if (is_started) {

@@ -1,5 +1,7 @@
 #include "app/worker.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -234,9 +236,10 @@ static void open_server(struct worker *w)
 static int open_listener(struct worker *w, const struct policy_settings *settings,
                          struct certificates *certificates, const char *address)
 {
+    int passed_fd = w->shared->passed_fd;
     const struct listener_options options = {
         .address = address,
-        .fd = -1,
+        .fd = passed_fd >= 0 ? fcntl(passed_fd, F_DUPFD_CLOEXEC, 3) : -1,
         .reuse_port = w->shared->worker_count > 1,
         .tls = certificates_listener(certificates),
         .handshake_timeout_ms = settings->header_timeout_ms,
@@ -244,6 +247,8 @@ static int open_listener(struct worker *w, const struct policy_settings *setting
         .on_fault = on_fault,
     };
 
+    if (passed_fd >= 0 && options.fd < 0)
+        return -errno;
     return listener_open(w->loop, &options, on_accept, w, &w->listener);
 }
 
@@ -405,6 +410,7 @@ static void on_stop_message(struct loop *loop, struct loop_message *message)
 {
     struct worker *w = CONTAINER_OF(message, struct worker, stop_message);
 
+    listener_accept_waiting(w->listener);
     listener_close(&w->listener);
     http_server_drain(&w->server);
     guard_worker_drain(w->env.guards);

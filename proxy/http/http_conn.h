@@ -87,7 +87,8 @@ void http_server_init(struct http_server *server, struct loop *loop,
                       const struct http_conn_events *events, void *env);
 /* Take an accepted stream; the server owns it from here. */
 void http_server_accept(struct http_server *server, struct stream *stream);
-/* From now on close after each answer; close idle connections at once. */
+/* From now on close after each answer; close idle connections at once, and those that have not had
+ * their first request within a second. */
 void http_server_drain(struct http_server *server);
 /* End everything now: on_gone(HTTP_GONE_SHUTDOWN) for each running exchange.  Not from inside a
  * callback of one of the server's connections. */

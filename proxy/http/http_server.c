@@ -1,6 +1,9 @@
 /* The connections of one worker as a whole. */
 #include "http/http_conn_private.h"
 
+/* For the first request of a new connection, while draining. */
+#define FRESH_MS 1000
+
 void http_server_init(struct http_server *server, struct loop *loop,
                       const struct http_conn_events *events, void *env)
 {
@@ -18,8 +21,16 @@ void http_server_accept(struct http_server *server, struct stream *stream)
 void http_server_drain(struct http_server *server)
 {
     server->is_draining = true;
-    LIST_EACH (&server->idle, node)
-        http_conn_finish(CONTAINER_OF(node, struct http_conn, node));
+    LIST_EACH (&server->idle, node) {
+        struct http_conn *conn = CONTAINER_OF(node, struct http_conn, node);
+
+        /* A client takes the end of a connection between two requests for what it is, and asks
+         * again; one that has just connected would take it for a failure. */
+        if (conn->request_number == 0)
+            http_conn_start_timer(conn, FRESH_MS);
+        else
+            http_conn_finish(conn);
+    }
 }
 
 void http_server_close(struct http_server *server)

@@ -44,6 +44,7 @@ struct listener {
     struct timer retry; /* started while descriptors are short */
     uint64_t logged_at_ms;
     bool is_paused; /* by the owner */
+    bool is_given;  /* the socket was handed over */
     uint16_t port;
     char *unix_path; /* the socket file to remove, if it is still ours */
     dev_t unix_device;
@@ -366,6 +367,21 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     loop_flush_now(loop);
 }
 
+void listener_accept_waiting(struct listener *l)
+{
+    CHECK_TAG(l, LISTENER);
+    for (int round = 0; round < DEFAULT_BACKLOG && !l->is_given; round++) {
+        union resolve_address peer = {.any = {.sa_family = AF_UNSPEC}};
+        socklen_t size = sizeof(peer);
+        int fd = accept4(l->fd, &peer.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+        if (fd >= 0)
+            take_connection(l, fd, &peer.any);
+        else if (!is_lost_connection(errno))
+            return;
+    }
+}
+
 static void on_closed(uv_handle_t *handle)
 {
     struct listener *l = handle->data;
@@ -431,6 +447,7 @@ int listener_open(struct loop *loop, const struct listener_options *options, lis
     listener_set_timeout(l, options->handshake_timeout_ms);
     l->address = mem_strdup(options->address != NULL ? options->address : "");
     list_init(&l->openings);
+    l->is_given = is_given;
     note_bound(l, is_given ? NULL : &parsed);
     loop->open_count++;
     loop->owned_count++;

@@ -68,6 +68,10 @@ uint16_t listener_port(const struct listener *listener);
 void listener_pause(struct listener *listener);
 void listener_resume(struct listener *listener);
 
+/* Accept what waits in the backlog now, before a close that would reset it.  Not for a socket that
+ * was handed over: others take what waits there.  Not inside on_accept. */
+void listener_accept_waiting(struct listener *listener);
+
 /* Stop and give up; *listener becomes NULL and the owner is never called again.  Legal inside
  * on_accept. */
 void listener_close(struct listener **listener);

@@ -436,6 +436,26 @@ static const struct schema_section jwt_section = {
     .field_count = COUNT_OF(jwt_fields),
     .finish = checks_jwt};
 
+#define METRICS_FIELD                                                                              \
+    .name = "metrics", .type = &types_listen, .word = "off", .default_text = "0.0.0.0:9102",       \
+    .help = "where `/metrics`, `/live` and `/ready` are served, or `off`"
+#define ADMIN_FIELD                                                                                \
+    .name = "admin", .type = &types_admin, .word = "off", .default_text = "127.0.0.1:9103",        \
+    .help = "where operators look at the process and change it: a loopback address, "              \
+            "`unix:/path`, or `off`",                                                              \
+    .example = "unix:/run/lockkeeper/admin.sock"
+
+static const struct schema_field ports_fields[] = {
+    {METRICS_FIELD, SCHEMA_FIELD(policy_ports, metrics)},
+    {ADMIN_FIELD, SCHEMA_FIELD(policy_ports, admin)},
+};
+
+const struct schema_section fields_ports = {.name = "ports",
+                                            .title = "Ports",
+                                            .help = "",
+                                            .fields = ports_fields,
+                                            .field_count = COUNT_OF(ports_fields)};
+
 static const struct schema_field policy_fields[] = {
     {.name = "listen",
      .type = &types_listen,
@@ -448,20 +468,8 @@ static const struct schema_field policy_fields[] = {
      .section = &upstream_fields_listen_tls,
      .default_note = "plain HTTP",
      .help = "TLS for clients"},
-    {.name = "metrics",
-     .type = &types_listen,
-     SCHEMA_FIELD(policy, settings.metrics),
-     .word = "off",
-     .default_text = "0.0.0.0:9102",
-     .help = "where `/metrics`, `/live` and `/ready` are served, or `off`"},
-    {.name = "admin",
-     .type = &types_admin,
-     SCHEMA_FIELD(policy, settings.admin),
-     .word = "off",
-     .default_text = "127.0.0.1:9103",
-     .help = "where operators look at the process and change it: a loopback address, `unix:/path`, "
-             "or `off`",
-     .example = "unix:/run/lockkeeper/admin.sock"},
+    {METRICS_FIELD, SCHEMA_FIELD(policy, settings.metrics)},
+    {ADMIN_FIELD, SCHEMA_FIELD(policy, settings.admin)},
     {.name = "workers",
      .type = &schema_count,
      SCHEMA_FIELD(policy, settings.workers),

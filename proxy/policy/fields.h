@@ -6,5 +6,7 @@
 
 /* The whole file; binds to struct policy, owner struct types_load. */
 extern const struct schema_section fields_policy;
+/* Only the keys that say where operators find the process; binds to struct policy_ports. */
+extern const struct schema_section fields_ports;
 
 #endif

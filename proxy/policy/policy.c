@@ -311,6 +311,15 @@ static void finish_snapshot(struct loading *loading)
     digest_short_hex(buf_slice(&loading->types.digest), policy->hash_hex);
 }
 
+static void clear_load(struct loading *loading)
+{
+    buf_clear(&loading->types.digest);
+    arena_clear(&loading->scratch);
+    free(loading->types.route_places);
+    free(loading->sources);
+    free(loading->seen);
+}
+
 static struct policy *end_load(struct loading *loading)
 {
     struct policy *policy = loading->types.policy;
@@ -321,12 +330,20 @@ static struct policy *end_load(struct loading *loading)
     else
         policy_unref(&policy);
     policy_problems_sort(loading->problems);
-    buf_clear(&loading->types.digest);
-    arena_clear(&loading->scratch);
-    free(loading->types.route_places);
-    free(loading->sources);
-    free(loading->seen);
+    clear_load(loading);
     return policy;
+}
+
+static void load_paths(struct loading *loading, const char *const *paths, size_t path_count)
+{
+    for (size_t i = 0; i < path_count; i++) {
+        struct stat status;
+
+        if (stat(paths[i], &status) == 0 && S_ISDIR(status.st_mode))
+            load_folder(loading, paths[i]);
+        else
+            load_file(loading, paths[i]);
+    }
 }
 
 struct policy *policy_load(const char *const *paths, size_t path_count,
@@ -337,15 +354,29 @@ struct policy *policy_load(const char *const *paths, size_t path_count,
     begin_load(&loading, problems);
     if (path_count == 0)
         file_problem(&loading, "policy", "no file or folder is named");
-    for (size_t i = 0; i < path_count; i++) {
-        struct stat status;
-
-        if (stat(paths[i], &status) == 0 && S_ISDIR(status.st_mode))
-            load_folder(&loading, paths[i]);
-        else
-            load_file(&loading, paths[i]);
-    }
+    load_paths(&loading, paths, path_count);
     return end_load(&loading);
+}
+
+void policy_find_ports(const char *const *paths, size_t path_count, struct arena *arena,
+                       struct policy_ports *ret_ports)
+{
+    struct policy_problems problems;
+    struct loading loading;
+    struct schema schema = {.arena = arena, .scratch = &loading.scratch, .problems = &problems};
+
+    *ret_ports = (struct policy_ports){NULL, NULL};
+    policy_problems_init(&problems);
+    begin_load(&loading, &problems);
+    load_paths(&loading, paths, path_count);
+    if (path_count == 0)
+        load_source(&loading, "", SLICE(""));
+    /* Every other key is unknown here; nobody is told. */
+    if (loading.root != NULL)
+        schema_bind(&schema, &fields_ports, loading.root, ret_ports);
+    policy_unref(&loading.types.policy);
+    clear_load(&loading);
+    policy_problems_clear(&problems);
 }
 
 struct policy *policy_load_text(const char *file_name, struct slice text,

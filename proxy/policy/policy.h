@@ -95,8 +95,8 @@ struct policy_limit {
     X(SKIPPED, "skipped")                                                                          \
     X(MISSING_KEY, "missing_key")                                                                  \
     X(ERROR_ALLOWED, "error_allowed")                                                              \
-    X(ERROR_DENIED, "error_denied") X(LOCAL_ALLOWED, "local_allowed")                              \
-        X(LOCAL_LIMITED, "local_limited")
+    X(ERROR_DENIED, "error_denied")                                                                \
+    X(LOCAL_ALLOWED, "local_allowed") X(LOCAL_LIMITED, "local_limited")
 #define POLICY_DECISION_ENUM(id, name) POLICY_DECISION_##id,
 enum policy_decision { POLICY_DECISIONS(POLICY_DECISION_ENUM) POLICY_DECISION_COUNT };
 const char *policy_decision_name(enum policy_decision decision);
@@ -121,10 +121,11 @@ enum policy_fence_scope { POLICY_FENCE_LOCAL, POLICY_FENCE_SHARED };
     X(REENTERED, "reentered")                                                                      \
     X(CONFLICT, "conflict")                                                                        \
     X(WAIT_TIMEOUT, "wait_timeout")                                                                \
-    X(QUEUE_FULL, "queue_full") X(DEADLOCK_AVOIDED, "deadlock_avoided")                            \
-        X(CLIENT_GONE, "client_gone") X(DRAINED, "drained") X(LIMITED, "limited")                  \
-            X(MISSING_KEY, "missing_key") X(SKIPPED, "skipped") X(STORE_DENIED, "store_denied")    \
-                X(BYPASSED, "bypassed") X(SHADOW_CONFLICT, "shadow_conflict")
+    X(QUEUE_FULL, "queue_full")                                                                    \
+    X(DEADLOCK_AVOIDED, "deadlock_avoided") X(CLIENT_GONE, "client_gone") X(DRAINED, "drained")    \
+        X(LIMITED, "limited") X(MISSING_KEY, "missing_key") X(SKIPPED, "skipped")                  \
+            X(STORE_DENIED, "store_denied") X(BYPASSED, "bypassed")                                \
+                X(SHADOW_CONFLICT, "shadow_conflict")
 #define POLICY_LOCK_OUTCOME_ENUM(id, name) POLICY_LOCK_##id,
 enum policy_lock_outcome {
     POLICY_LOCK_OUTCOMES(POLICY_LOCK_OUTCOME_ENUM) POLICY_LOCK_OUTCOME_COUNT
@@ -351,6 +352,17 @@ struct policy *policy_load_text(const char *file_name, struct slice text,
 
 /* Whether an entry of a folder with this name is taken for a policy. */
 bool policy_is_file_name(const char *name);
+
+/* Where a process with these policies listens for its operators. */
+struct policy_ports {
+    const char *metrics, *admin; /* NULL: it cannot be told; may be "off" */
+};
+
+/* Also of policies with errors, as long as one file can be read, and without the environment of the
+ * process where these two keys do not need it.  No path at all: the defaults.  Texts are in arena.
+ */
+void policy_find_ports(const char *const *paths, size_t path_count, struct arena *arena,
+                       struct policy_ports *ret_ports);
 
 struct policy *policy_ref(struct policy *policy);
 void policy_unref(struct policy **policy);

@@ -15,7 +15,7 @@ import yaml
 import rig
 from harness import binary
 
-COMMANDS = ["run", "check", "explain", "schema", "reference", "version", "help"]
+COMMANDS = ["run", "check", "explain", "reload", "drain", "healthcheck", "schema", "reference", "version", "help"]
 
 
 def needs(*tools):
@@ -118,7 +118,7 @@ def complete(*words):
 
 @pytest.mark.parametrize("words,expected", [
     (["lockkeeper", ""], COMMANDS + ["--help", "--version"]),
-    (["lockkeeper", "re"], ["reference"]),
+    (["lockkeeper", "ref"], ["reference"]),
     (["lockkeeper", "help", "ex"], ["explain"]),
     (["lockkeeper", "check", "--f"], ["--format"]),
     (["lockkeeper", "check", "--format", ""], ["json"]),
@@ -126,6 +126,9 @@ def complete(*words):
     (["lockkeeper", "run", "policies/de"], ["policies/demo.yaml"]),
     (["lockkeeper", "run", "READ"], []),
     (["lockkeeper", "version", ""], []),
+    (["lockkeeper", "drain", "--"], ["--wait", "--admin", "--timeout", "--help"]),
+    (["lockkeeper", "healthcheck", "--"], ["--live", "--metrics", "--timeout", "--help"]),
+    (["lockkeeper", "reload", "policies/de"], ["policies/demo.yaml"]),
 ])
 def test_completion(words, expected):
     assert complete(*words) == expected
@@ -139,7 +142,9 @@ def test_unit(tmp_path):
     copy = tmp_path / "lockkeeper.service"
     copy.write_text(text.replace("/usr/bin/lockkeeper", binary())
                     .replace("Documentation=man:lockkeeper(8)\n", ""))
-    done = rig.run("systemd-analyze", "verify", "--man=no", str(copy), ok=False)
+    with open(f"{rig.DEPLOY}/systemd/lockkeeper.socket") as file:
+        (tmp_path / "lockkeeper.socket").write_text(file.read())
+    done = rig.run("systemd-analyze", "verify", "--man=no", str(copy), str(tmp_path / "lockkeeper.socket"), ok=False)
     complaints = [line for line in (done.stdout + done.stderr).splitlines() if "lockkeeper" in line]
     assert done.returncode == 0 and not complaints, complaints
     verdict = rig.run("systemd-analyze", "security", "--offline=yes", str(copy)).stdout

@@ -64,6 +64,10 @@ def test_both_ways_differ_only_in_where_the_container_stands(tmp_path):
     plain = kustomize(overlay(tmp_path / "b", "sidecar-plain"))
     a = copy.deepcopy(pod_of(native, "shop")["initContainers"][0])
     assert a.pop("restartPolicy") == "Always"
+    # Nothing but its hook holds SIGTERM off from a plain container, so that one waits.
+    hook = a["lifecycle"]["preStop"]["exec"]["command"]
+    assert hook[:2] == ["/lockkeeper", "drain"]
+    hook[2:2] = ["--wait", "5s"]
     assert a in pod_of(plain, "shop")["containers"]
 
 

@@ -93,13 +93,28 @@ def parse_json_line(line):
     return value if isinstance(value, dict) else None
 
 
+# Moves them out of the way, then to 3, 4, ...
+PASS_SOCKETS = """
+import fcntl, os, sys
+fds = [fcntl.fcntl(int(fd), fcntl.F_DUPFD_CLOEXEC, 100) for fd in sys.argv[1].split(",")]
+for number, fd in enumerate(fds):
+    os.dup2(fd, 3 + number, inheritable=True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(fds)))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
 class Process:
     """A child process whose output is read line by line."""
 
-    def __init__(self, command, env=None, cwd=None):
+    def __init__(self, command, env=None, cwd=None, sockets=()):
+        """sockets are passed as a service manager does it (LISTEN_FDS)."""
+        fds = [one.fileno() for one in sockets]
+        if fds:
+            command = ["/usr/bin/python3", "-c", PASS_SOCKETS, ",".join(map(str, fds)), *command]
         self.child = subprocess.Popen(command, env={**os.environ, **(env or {})}, cwd=cwd,
                                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                      stderr=subprocess.PIPE)
+                                      stderr=subprocess.PIPE, pass_fds=fds)
         self.pid = self.child.pid
         self.out, self.err = LineReader(self.child.stdout), LineReader(self.child.stderr)
 
@@ -126,13 +141,13 @@ class Lockkeeper(Process):
     """One `lockkeeper run`.  policy is the YAML text; {name} places in it are not interpreted.  With
     path it runs on what is there (seen from cwd) instead."""
 
-    def __init__(self, directory, policy, env=None, wait_ready=True, path=None, cwd=None):
+    def __init__(self, directory, policy, env=None, wait_ready=True, path=None, cwd=None, sockets=()):
         os.makedirs(directory, exist_ok=True)
         self.policy_path = path or os.path.join(directory, "policy.yaml")
         if path is None:
             with open(self.policy_path, "w") as file:
                 file.write(policy)
-        super().__init__([binary(), "run", self.policy_path], env=env, cwd=cwd or directory)
+        super().__init__([binary(), "run", self.policy_path], env=env, cwd=cwd or directory, sockets=sockets)
         self.allowed_errors = []
         self.listen = self.metrics_address = self.admin_address = None
         if wait_ready:

@@ -518,6 +518,22 @@ static void draining_closes_idle_ones_and_lets_the_rest_finish(void **state)
     raw_peer_close(&idle);
 }
 
+static void a_new_connection_has_its_first_request_while_draining(void **state)
+{
+    struct fixture *f = *state;
+
+    raw_peer_connect(&f->peer, listener_port(f->listener));
+    WAIT(f, f->server.connection_count == 1);
+    http_server_drain(&f->server);
+    say(f, REQUEST("GET /wait", ""));
+    WAIT(f, f->request_count == 1);
+    answer(f->last, 200, SLICE("done"));
+    WAIT(f, f->peer.has_ended);
+    assert_true(raw_peer_has(&f->peer, "Connection: close\r\n"));
+    assert_true(raw_peer_has(&f->peer, "\r\n\r\ndone"));
+    assert_false(f->peer.is_reset);
+}
+
 static void closing_tells_running_exchanges(void **state)
 {
     struct fixture *f = *state;
@@ -651,6 +667,7 @@ int main(void)
         CASE(cuts_without_an_answer_spare_those_before),
         CASE(answers_cut_by_a_half_close_are_visibly_short),
         CASE(draining_closes_idle_ones_and_lets_the_rest_finish),
+        CASE(a_new_connection_has_its_first_request_while_draining),
         CASE(closing_tells_running_exchanges),
         CASE(a_body_that_comes_unasked_is_told),
         CASE(tunnels_carry_bytes_and_ends),

@@ -21,6 +21,13 @@ The pods need the label lockkeeper: enabled.
   ports:
     - { name: lk-proxy, containerPort: 8080 }
     - { name: lk-metrics, containerPort: 9102 }
+  lifecycle:
+    preStop:
+      {{- if .Values.nativeSidecar }}
+      exec: { command: [/lockkeeper, drain, /etc/lockkeeper/policies] }
+      {{- else }}
+      exec: { command: [/lockkeeper, drain, --wait, 5s, /etc/lockkeeper/policies] }
+      {{- end }}
   startupProbe:
     httpGet: { path: /ready, port: lk-metrics }
     periodSeconds: 1
