@@ -2,7 +2,7 @@
 
 _lockkeeper() {
     local word=$2 previous=$3 command=${COMP_WORDS[1]}
-    local commands="run check explain reload drain healthcheck schema reference version help"
+    local commands="run check explain top reload drain healthcheck schema reference version help"
 
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
@@ -14,7 +14,7 @@ _lockkeeper() {
         [ "$COMP_CWORD" -ne 2 ] || mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$word")
         return
         ;;
-    check | -t | run | explain | reload | drain | healthcheck) ;;
+    check | -t | run | explain | top | reload | drain | healthcheck) ;;
     *) return ;;
     esac
     case $previous in
@@ -22,13 +22,14 @@ _lockkeeper() {
         COMPREPLY=(json)
         return
         ;;
-    -H | --client | --admin | --metrics | --timeout | --wait) return ;;
+    -H | --client | --admin | --metrics | --timeout | --wait | --interval) return ;;
     esac
     if [ "${word:0:1}" = - ]; then
         local options=--help
         case $command in
         check | -t) options="--format --help" ;;
-        explain) options="-H --client --help" ;;
+        top) options="--once --format --interval --admin --help" ;;
+        explain) options="-H --client --live --admin --help" ;;
         reload) options="--admin --timeout --help" ;;
         drain) options="--wait --admin --timeout --help" ;;
         healthcheck) options="--live --metrics --timeout --help" ;;

@@ -8,6 +8,7 @@
 #include "app/admin_limits.h"
 #include "app/admin_locks.h"
 #include "app/inquiry.h"
+#include "app/metrics_port.h"
 #include "app/port.h"
 #include "app/problems_json.h"
 #include "app/reload.h"
@@ -61,6 +62,14 @@ void admin_answer(struct port_exchange **exchange, unsigned status, struct json_
 }
 
 static void answer_list(void *owner, struct port_exchange *exchange);
+
+static void answer_metrics(void *owner, struct port_exchange *exchange)
+{
+    struct admin *admin = owner;
+
+    CHECK_TAG(admin, ADMIN);
+    metrics_port_answer_page(admin->source.metrics, admin->source.embedded, exchange);
+}
 
 static json_t *log_level_json(void)
 {
@@ -136,6 +145,7 @@ static const struct port_endpoint endpoints[] = {
     {"POST", "/drain", run_drain,
      "fail /ready and close connections after their answers, but go on serving; only a restart "
      "undoes it"},
+    {"GET", "/metrics", answer_metrics, "the page of the read-only port"},
     {"GET", "/limits", admin_limits_list,
      "what each limit has decided, and its ?count=10 keys that ask most and are refused most"},
     {"GET", "/limits/", admin_limits_get,

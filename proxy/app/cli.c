@@ -10,6 +10,7 @@
 #include "app/problems_json.h"
 #include "app/remote.h"
 #include "app/server.h"
+#include "app/top_command.h"
 #include "app/version.h"
 #include "base/check.h"
 #include "policy/policy.h"
@@ -117,6 +118,10 @@ static int run_explain(int argc, char **argv)
             headers[header_count++] = argv[++i];
         else if (strcmp(argv[i], "--client") == 0 && i + 1 < argc)
             request.client = argv[++i];
+        else if (strcmp(argv[i], "--live") == 0)
+            request.is_live = true;
+        else if (strcmp(argv[i], "--admin") == 0 && i + 1 < argc)
+            request.is_live = (request.admin = argv[++i]) != NULL;
         else if (argv[i][0] != '-')
             words[word_count++] = argv[i];
         else
@@ -158,6 +163,11 @@ static int run_reload(int argc, char **argv)
 static int run_healthcheck(int argc, char **argv)
 {
     return run_remote(argc, argv, remote_healthcheck);
+}
+
+static int run_top(int argc, char **argv)
+{
+    return run_remote(argc, argv, top_command_run);
 }
 
 static int run_schema(int argc, char **argv)
@@ -215,10 +225,24 @@ static const struct command commands[] = {
      run_run},
     {"check", "check [--format json] PATH...",
      "Report every error and warning in the policies, with file, line and column.", run_check},
-    {"explain", "explain PATH... 'METHOD TARGET' [-H 'name: value']... [--client ADDRESS]",
+    {"explain",
+     "explain PATH... 'METHOD TARGET' [-H 'name: value']... [--client ADDRESS] [--live] [--admin "
+     "ADDRESS]",
      "Show which route a request would take, its keys and limits, and what the store would be "
-     "asked.",
+     "asked.\n"
+     "--live asks the running process, by the policies' admin port or ADDRESS, what its limits and "
+     "locks\n"
+     "would say to the request now; nothing is charged or taken.",
      run_explain},
+    {"top", "top [--once] [--format json] [--interval DURATION] [--admin ADDRESS | PATH...]",
+     "Show a running process as it goes: requests, who is refused or near a limit, locks that are "
+     "held and\n"
+     "waited for, the store, the service.  It is found by its admin port, which is that of the "
+     "policies in\n"
+     "PATH, or else 127.0.0.1:9103.  q quits, space reads again at once.  --once prints one page, "
+     "and\n"
+     "--format json the same for programs.",
+     run_top},
     {"reload", "reload [--admin ADDRESS] [--timeout DURATION] [PATH...]",
      "Let the running process load its policies again.  Exits 0 with the hash of what is in force, "
      "or "

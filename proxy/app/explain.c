@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "app/cli.h"
+#include "app/explain_live.h"
 #include "base/arena.h"
 #include "guard/limit.h"
 #include "guard/lock_plan.h"
@@ -25,6 +26,7 @@ struct explained {
     struct header headers[MAX_HEADERS];
     size_t header_count;
     struct facts facts;
+    struct explain_live live;
     char client_text[INET6_ADDRSTRLEN + 8];
 };
 
@@ -250,9 +252,10 @@ static void print_guards(struct explained *e, const struct policy_route *route, 
 
         limit_question(e->policy, route->limits[i], &e->facts, &e->arena, q);
         print_limit(q, out);
-        if (is_asked(q))
+        if (is_asked(q)) {
+            explain_live_limit(&e->live, q);
             asked_count++;
-        else if (route->limits[i]->on_missing_key == POLICY_MISSING_DENY) {
+        } else if (route->limits[i]->on_missing_key == POLICY_MISSING_DENY) {
             fputs("  answer  400 missing-key, without asking the store\n", out);
             return;
         }
@@ -261,7 +264,10 @@ static void print_guards(struct explained *e, const struct policy_route *route, 
         fputs("  limits  none\n", out);
     print_fence(e, route, out);
     plan = print_lock(e, route, out);
+    if (plan != NULL)
+        explain_live_lock(&e->live, plan);
     print_store_call(e, asked, asked_count, plan, out);
+    explain_live_end(&e->live, plan);
 }
 
 static void print_route(struct explained *e, FILE *out)
@@ -282,6 +288,7 @@ static void print_route(struct explained *e, FILE *out)
     for (size_t i = 0; i < e->facts.path_param_count; i++)
         fprintf(out, "          {path.%.*s} = %.*s\n", SLICE_ARGS(route->path_param_names[i]),
                 SLICE_ARGS(e->facts.path_params[i]));
+    explain_live_begin(&e->live, e->policy->hash_hex);
     print_guards(e, route, out);
 }
 
@@ -298,6 +305,22 @@ static struct policy *load(const struct explain_request *request)
     return policy;
 }
 
+/* False: nobody could be asked, which has been told. */
+static bool set_live(struct explained *e, const struct explain_request *request, FILE *out)
+{
+    const char *admin = e->policy->settings.admin;
+
+    e->live = (struct explain_live){.out = out, .arena = &e->arena, .address = request->admin};
+    if (!request->is_live || request->admin != NULL)
+        return true;
+    e->live.address = admin;
+    if (strcmp(admin, "off") != 0)
+        return true;
+    fputs("lockkeeper explain: the admin port is off in the policies; give --admin ADDRESS\n",
+          stderr);
+    return false;
+}
+
 int explain_run(const struct explain_request *request, FILE *out)
 {
     struct explained e = {.policy = load(request)};
@@ -306,9 +329,14 @@ int explain_run(const struct explain_request *request, FILE *out)
     if (e.policy == NULL)
         return CLI_FAILED;
     arena_init(&e.arena, NULL);
-    code = take_request(&e, request);
+    code = set_live(&e, request, out) ? take_request(&e, request) : CLI_FAILED;
     if (code == CLI_OK)
         print_route(&e, out);
+    if (code == CLI_OK && e.live.problem != NULL) {
+        fflush(out);
+        fprintf(stderr, "lockkeeper explain: %s: %s\n", e.live.address, e.live.problem);
+        code = CLI_FAILED;
+    }
     arena_clear(&e.arena);
     policy_unref(&e.policy);
     return code;

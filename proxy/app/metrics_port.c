@@ -18,7 +18,6 @@ struct metrics_port {
     uint32_t tag;
     struct port *port;
     struct metrics_port_source source;
-    uint32_t keys_slot, bytes_slot, full_slot;
 };
 
 static bool wants_openmetrics(const struct http_request *head)
@@ -30,39 +29,46 @@ static bool wants_openmetrics(const struct http_request *head)
 }
 
 /* The engine counts for itself, as it belongs to no worker. */
-static void refresh_embedded(struct metrics_port *port)
+static void refresh_embedded(struct metrics *metrics, struct embedded *embedded)
 {
-    struct metrics_shard *shard = metrics_shard(port->source.metrics, 0);
+    struct metrics_shard *shard = metrics_shard(metrics, 0);
     struct keyspace_stats stats;
 
-    embedded_get_stats(port->source.embedded, &stats);
-    metrics_set(shard, port->keys_slot, (int64_t)stats.keys);
-    metrics_set(shard, port->bytes_slot, (int64_t)stats.bytes);
-    metrics_set(shard, port->full_slot, (int64_t)stats.full_count);
+    embedded_get_stats(embedded, &stats);
+    metrics_set(shard, metrics_series0(metrics, METRIC_EMBEDDED_KEYS), (int64_t)stats.keys);
+    metrics_set(shard, metrics_series0(metrics, METRIC_EMBEDDED_BYTES), (int64_t)stats.bytes);
+    metrics_set(shard, metrics_series0(metrics, METRIC_EMBEDDED_FULL), (int64_t)stats.full_count);
 }
 
-static void answer_metrics(void *owner, struct port_exchange *exchange)
+void metrics_port_answer_page(struct metrics *metrics, struct embedded *embedded,
+                              struct port_exchange *exchange)
 {
-    struct metrics_port *port = owner;
     enum metrics_format format =
         wants_openmetrics(port_head(exchange)) ? METRICS_OPENMETRICS : METRICS_PROMETHEUS;
     struct port_content content = {.status = 200};
     struct buf page;
 
-    CHECK_TAG(port, METRICS_PORT);
     buf_init(&page, PAGE_MAX_BYTES);
-    refresh_embedded(port);
+    refresh_embedded(metrics, embedded);
     content.type = format == METRICS_OPENMETRICS
                        ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
                        : "text/plain; version=0.0.4; charset=utf-8";
     /* The process's own families go first: OpenMetrics ends with "# EOF". */
-    if (process_metrics_text(format, &page) && metrics_text(port->source.metrics, format, &page)) {
+    if (process_metrics_text(format, &page) && metrics_text(metrics, format, &page)) {
         content.body = buf_slice(&page);
         port_answer(&exchange, &content);
     } else {
         port_refuse(&exchange, 500, "too-large", "the metrics do not fit the page");
     }
     buf_clear(&page);
+}
+
+static void answer_metrics(void *owner, struct port_exchange *exchange)
+{
+    struct metrics_port *port = owner;
+
+    CHECK_TAG(port, METRICS_PORT);
+    metrics_port_answer_page(port->source.metrics, port->source.embedded, exchange);
 }
 
 /* A line of text: probes are read by people, in the events of a pod. */
@@ -115,9 +121,6 @@ int metrics_port_open(struct loop *loop, const char *address,
     }
     port->tag = METRICS_PORT_TAG;
     port->source = *source;
-    port->keys_slot = metrics_series0(source->metrics, METRIC_EMBEDDED_KEYS);
-    port->bytes_slot = metrics_series0(source->metrics, METRIC_EMBEDDED_BYTES);
-    port->full_slot = metrics_series0(source->metrics, METRIC_EMBEDDED_FULL);
     *ret_port = port;
     return 0;
 }

@@ -10,6 +10,7 @@ struct embedded;
 struct loop;
 struct metrics;
 struct metrics_port;
+struct port_exchange;
 
 struct metrics_port_source {
     struct metrics *metrics;
@@ -25,6 +26,9 @@ MUST_USE int metrics_port_open(struct loop *loop, const char *address,
                                const struct metrics_port_source *source,
                                struct metrics_port **ret_port);
 uint16_t metrics_port_number(const struct metrics_port *port);
+/* The page, for another port that shows it, too. */
+void metrics_port_answer_page(struct metrics *metrics, struct embedded *embedded,
+                              struct port_exchange *exchange);
 void metrics_port_close(struct metrics_port **port);
 
 #endif

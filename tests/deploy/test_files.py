@@ -15,7 +15,8 @@ import yaml
 import rig
 from harness import binary
 
-COMMANDS = ["run", "check", "explain", "reload", "drain", "healthcheck", "schema", "reference", "version", "help"]
+COMMANDS = ["run", "check", "explain", "top", "reload", "drain", "healthcheck", "schema", "reference", "version",
+            "help"]
 
 
 def needs(*tools):
@@ -122,7 +123,7 @@ def complete(*words):
     (["lockkeeper", "help", "ex"], ["explain"]),
     (["lockkeeper", "check", "--f"], ["--format"]),
     (["lockkeeper", "check", "--format", ""], ["json"]),
-    (["lockkeeper", "explain", "--"], ["--client", "--help"]),
+    (["lockkeeper", "explain", "--"], ["--client", "--live", "--admin", "--help"]),
     (["lockkeeper", "run", "policies/de"], ["policies/demo.yaml"]),
     (["lockkeeper", "run", "READ"], []),
     (["lockkeeper", "version", ""], []),

@@ -38,7 +38,7 @@ def test_it_lists_its_endpoints(proxy):
 
 def test_wrong_paths_and_methods(proxy):
     assert proxy.admin("GET", "/nothing").status == 404
-    assert proxy.admin("GET", "/metrics").status == 404
+    assert proxy.admin("GET", "/ready").status == 404
     wrong = proxy.admin("GET", "/reload")
     assert (wrong.status, wrong.header("allow")) == (405, "POST")
     assert wrong.header("content-type") == "application/problem+json"
