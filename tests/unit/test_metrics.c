@@ -27,6 +27,7 @@ static void a_series_has_one_slot_and_sums_its_shards(void **state)
     metrics_add(metrics_shard(metrics, 2), slot, 4);
     metrics_add(metrics_shard(metrics, 0), slot, -1);
     assert_int_equal(metrics_read(metrics, slot), 6);
+    assert_int_equal(metrics_sum(metrics, slot), 6);
     text = page(metrics, METRICS_PROMETHEUS, &out);
     assert_non_null(strstr(text, "# TYPE lockkeeper_http_requests_total counter\n"));
     assert_non_null(strstr(text, "\nlockkeeper_http_requests_total{route=\"a\",code=\"2xx\"} 6\n"));
