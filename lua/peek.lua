@@ -3,10 +3,10 @@
 -- @include clock
 -- @include limit_parts
 
-local limits, granted = limits_look(#KEYS)
-if not limits then
-    return granted
-end
-local reply = limits_charge(limits, 0)
-reply[1] = granted
-return reply
+local limit_count = #KEYS
+-- @include limit_look
+local would_be_granted = granted
+granted = 0
+-- @include limit_charge
+limit_reply[1] = would_be_granted
+return limit_reply
