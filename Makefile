@@ -28,7 +28,7 @@ LTO ?= $(if $(SANITIZE)$(findstring clang,$(CC)),,-flto=auto)
 SANITIZE_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer \
                   $(if $(findstring undefined,$(SANITIZE)),-fno-sanitize-recover=undefined))
 LUA ?= lua5.1
-PACKAGES := libuv hiredis yaml-0.1 openssl jansson $(LUA)
+PACKAGES := libuv hiredis yaml-0.1 openssl jansson zlib $(LUA)
 LLHTTP_SRC ?= /usr/share/llhttp
 LLHTTP_INC ?= /usr/share/include/llhttp
 

@@ -46,6 +46,7 @@ struct server {
     uint32_t tag;
     struct loop *loop;
     enum server_state state;
+    bool was_store_reached; /* by every worker at once */
     struct reload *reload;
     struct metrics *metrics;
     struct embedded *embedded;
@@ -94,10 +95,20 @@ static const char *why_not_live(void *owner)
 
 static const char *why_not_ready(void *owner)
 {
-    const struct server *s = owner;
+    struct server *s = owner;
+    enum policy_ready_store wants = settings_of(s)->ready_requires_store;
+    bool is_reached = true;
 
     CHECK_TAG(s, SERVER);
-    return s->state == SERVER_RUNNING ? NULL : state_names[s->state];
+    if (s->state != SERVER_RUNNING)
+        return state_names[s->state];
+    for (unsigned i = 0; i < s->worker_count && is_reached; i++)
+        is_reached = worker_store_is_ready(s->workers[i]);
+    s->was_store_reached |= is_reached;
+    if (wants == POLICY_READY_ALWAYS ? is_reached
+                                     : wants == POLICY_READY_NEVER || s->was_store_reached)
+        return NULL;
+    return "the store is not reached";
 }
 
 static const char *hint_for(const char *key, int error)

@@ -1,5 +1,6 @@
 #include "app/version.h"
 
+#include "app/gzip.h"
 #include "base/digest.h"
 #include "net/loop.h"
 #include "store/embedded.h"
@@ -16,6 +17,7 @@ const char *version_openssl(void)
 
 void version_print(FILE *out)
 {
-    fprintf(out, "lockkeeper %s\n  compiler %s\n  libuv %s\n  %s\n  %s\n", LOCKKEEPER_VERSION,
-            __VERSION__, version_libuv(), embedded_library_version(), version_openssl());
+    fprintf(out, "lockkeeper %s\n  compiler %s\n  libuv %s\n  %s\n  %s\n  zlib %s\n",
+            LOCKKEEPER_VERSION, __VERSION__, version_libuv(), embedded_library_version(),
+            version_openssl(), gzip_library_version());
 }

@@ -45,6 +45,7 @@ struct worker {
     uint64_t start_until_ms;
     struct timer flush_timer, drain_timer, heartbeat_timer, start_timer;
     _Atomic uint64_t heartbeat_at_us;
+    atomic_bool is_store_ready; /* as of the last heartbeat */
     struct loop_message drain_message, stop_message, accepting_message, stopped_message;
     uint32_t accepted_slot, refused_slot, dropped_slot, workers_slot;
 };
@@ -70,11 +71,23 @@ static void on_flush_timer(struct timer *timer)
         timer_start(w->loop, timer, LOG_FLUSH_MS, on_flush_timer);
 }
 
+static void look_at_store(struct worker *w)
+{
+    atomic_store_explicit(&w->is_store_ready, store_is_ready(w->store), memory_order_relaxed);
+}
+
+bool worker_store_is_ready(const struct worker *w)
+{
+    CHECK_TAG(w, WORKER);
+    return atomic_load_explicit(&w->is_store_ready, memory_order_relaxed);
+}
+
 static void on_heartbeat(struct timer *timer)
 {
     struct worker *w = CONTAINER_OF(timer, struct worker, heartbeat_timer);
 
     atomic_store_explicit(&w->heartbeat_at_us, loop_clock_us(), memory_order_relaxed);
+    look_at_store(w);
     timer_start(w->loop, timer, HEARTBEAT_MS, on_heartbeat);
 }
 
@@ -357,6 +370,7 @@ static void on_start_timer(struct timer *timer)
         timer_start(w->loop, timer, START_POLL_MS, on_start_timer);
         return;
     }
+    look_at_store(w);
     listener_resume(w->listener);
     w->accepting_message.run = on_accepting_message;
     loop_post(w->shared->main_loop, &w->accepting_message);

@@ -2,6 +2,7 @@
 #ifndef APP_WORKER_H
 #define APP_WORKER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/check.h"
@@ -59,6 +60,9 @@ struct store *worker_store(const struct worker *worker);
 /* From the main thread: new requests use policy and certificates, made for it, from now on. */
 void worker_set_policy(struct worker *worker, struct policy *policy,
                        struct certificates *certificates);
+
+/* Whether the worker reached its store when it last looked, a second ago at most; any thread. */
+bool worker_store_is_ready(const struct worker *worker);
 
 /* Milliseconds since the loop last turned its heartbeat; any thread. */
 uint64_t worker_heartbeat_age_ms(const struct worker *worker);

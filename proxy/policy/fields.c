@@ -2,6 +2,7 @@
 
 #include "policy/checks.h"
 #include "policy/edge_fields.h"
+#include "policy/jwt_fields.h"
 #include "policy/lock_fields.h"
 #include "policy/policy.h"
 #include "policy/trailer_names.h"
@@ -20,6 +21,13 @@ static const char *const access_log_choices[] = {"off", "errors", "all", NULL};
 static const char *const access_log_help[] = {
     "no access log", "requests that were refused or failed", "every request", NULL};
 static const char *const log_level_choices[] = {"error", "warn", "info", "debug", NULL};
+static const char *const ready_store_choices[] = {"never", "startup", "always", NULL};
+static const char *const ready_store_help[] = {
+    "an outage of the store does not take the process out of service",
+    "not ready until every worker has reached the store once",
+    "not ready while a worker does not reach the store: one outage takes every replica out of "
+    "service",
+    NULL};
 static const char *const reload_choices[] = {"watch", "signal", NULL};
 static const char *const reload_help[] = {
     "when their files change, and when somebody asks (SIGHUP, `lockkeeper reload`)",
@@ -57,9 +65,6 @@ static const char *const failure_choices[] = {"allow", "deny", "local", NULL};
 static const char *const failure_help[] = {
     "the limit lets the request pass", "the request is refused (503, not executed)",
     "this process decides alone, with its embedded engine, until the store is back", NULL};
-static const char *const jwt_choices[] = {"hs256", "rs256", "es256", NULL};
-static const char *const jwt_help[] = {"HMAC with SHA-256, a shared secret",
-                                       "RSA, at least 2048 bits", "ECDSA on P-256", NULL};
 
 static const struct schema_field limit_fields[] = {
     {.name = "name",
@@ -377,65 +382,6 @@ static const struct schema_section upstream_section = {.name = "upstream_options
                                                        .fields = upstream_fields,
                                                        .field_count = COUNT_OF(upstream_fields)};
 
-static const struct schema_field jwt_fields[] = {
-    {.name = "secret",
-     .type = &schema_string,
-     SCHEMA_FIELD(types_jwt_record, secret),
-     .is_secret = true,
-     .min = 1,
-     .default_note = "-",
-     .help = "shared secret of at least 32 bytes (HS256)",
-     .example = "${file:/run/secrets/jwt}"},
-    {.name = "public_key_file",
-     .type = &schema_string,
-     SCHEMA_FIELD(types_jwt_record, public_key_file),
-     .min = 1,
-     .default_note = "-",
-     .help = "PEM file with the issuer's public key (RS256, ES256), relative to the policy file",
-     .example = "issuer.pem"},
-    {.name = "algorithm",
-     .type = &schema_enum,
-     SCHEMA_FIELD(types_jwt_record, algorithm),
-     .choices = jwt_choices,
-     .choice_help = jwt_help,
-     .default_note = "`hs256` with `secret`, `rs256` with `public_key_file`",
-     .help = "the one algorithm that is accepted"},
-    {.name = "verify",
-     .type = &schema_bool,
-     SCHEMA_FIELD(types_jwt_record, verify),
-     .default_text = "true",
-     .help = "`false` takes claims without looking at the signature: only behind something that "
-             "has verified it"},
-    {.name = "issuer",
-     .type = &schema_string,
-     SCHEMA_FIELD(types_jwt_record, issuer),
-     .min = 1,
-     .default_note = "any",
-     .help = "`iss` must be this"},
-    {.name = "audience",
-     .type = &schema_string,
-     SCHEMA_FIELD(types_jwt_record, audience),
-     .min = 1,
-     .default_note = "any",
-     .help = "`aud` must be or contain this"},
-    {.name = "leeway",
-     .type = &schema_duration_ms,
-     SCHEMA_FIELD(types_jwt_record, leeway_ms),
-     .default_text = "30s",
-     .max = 3600000,
-     .help = "clock difference allowed for `exp` and `nbf`"},
-};
-
-static const struct schema_section jwt_section = {
-    .name = "jwt",
-    .title = "jwt",
-    .help =
-        "How bearer tokens are checked before `{jwt.CLAIM}` believes them. Give one of `secret`, "
-        "`public_key_file` and `verify: false`.",
-    .fields = jwt_fields,
-    .field_count = COUNT_OF(jwt_fields),
-    .finish = checks_jwt};
-
 #define METRICS_FIELD                                                                              \
     .name = "metrics", .type = &types_listen, .word = "off", .default_text = "0.0.0.0:9102",       \
     .help = "where `/metrics`, `/live` and `/ready` are served, or `off`"
@@ -531,7 +477,7 @@ static const struct schema_field policy_fields[] = {
     {.name = "jwt",
      .type = &types_jwt,
      SCHEMA_INLINE,
-     .section = &jwt_section,
+     .section = &jwt_fields_section,
      .default_note = "no `{jwt.CLAIM}`",
      .help = "how bearer tokens are checked"},
     {.name = "lock_context",
@@ -565,6 +511,13 @@ static const struct schema_field policy_fields[] = {
      .choice_help = reload_help,
      .default_text = "watch",
      .help = "when the policies are loaded again"},
+    {.name = "ready_requires_store",
+     .type = &schema_enum,
+     SCHEMA_FIELD(policy, settings.ready_requires_store),
+     .choices = ready_store_choices,
+     .choice_help = ready_store_help,
+     .default_text = "never",
+     .help = "whether `/ready` needs the store"},
     {.name = "ratelimit_headers",
      .type = &schema_enum,
      SCHEMA_FIELD(policy, settings.ratelimit_headers),

@@ -28,6 +28,8 @@ enum policy_algorithm {
 enum policy_mode { POLICY_ENFORCE, POLICY_SHADOW };
 /* When policies are loaded again: also when their files change, or only when somebody asks. */
 enum policy_reload { POLICY_RELOAD_WATCH, POLICY_RELOAD_SIGNAL };
+/* Whether /ready asks for the store. */
+enum policy_ready_store { POLICY_READY_NEVER, POLICY_READY_STARTUP, POLICY_READY_ALWAYS };
 /* What to do when a key's variable has no value: leave the limit out, refuse (400), or count all
  * such requests on one shared key. */
 enum policy_missing {
@@ -284,6 +286,7 @@ struct policy_settings {
     uint64_t access_log_slow_ms;    /* from then on a request is not quick */
     enum log_level log_level;
     enum policy_reload reload;
+    enum policy_ready_store ready_requires_store;
     enum policy_headers ratelimit_headers;
     enum policy_no_route on_no_route;
     enum policy_escaped_slashes escaped_slashes;

@@ -1,5 +1,6 @@
 """Running it: probes, metrics, logs, drain, workers, the command line."""
 
+import gzip
 import json
 import signal
 import subprocess
@@ -21,6 +22,42 @@ def test_probes(start, origin):
     assert proxy.scrape("/ready").status == 200
     assert proxy.scrape("/nothing").status == 404
     assert request(proxy.metrics_address, "POST", "/metrics", body=b"x").status in (404, 405)
+
+
+@pytest.mark.parametrize("requires,at_start,after", [("never", 200, 200), ("startup", 503, 200), ("always", 503, 503)])
+def test_readiness_and_the_store(start, origin, redis_server, requires, at_start, after):
+    redis_server.kill()
+    settings = {"store_options": {"connect_timeout": "100ms"}, "workers": 2}
+    proxy = start(policy(origin.url, store=redis_server.url, ready_requires_store=requires, **settings),
+                  with_store=False)
+    answer = proxy.scrape("/ready")
+    assert answer.status == at_start
+    assert answer.body == (b"ready\n" if at_start == 200 else b"the store is not reached\n")
+    redis_server.start()
+    wait_until(lambda: proxy.scrape("/ready").status == 200, 20 * SLOWNESS, "ready")
+    proxy.wait_connected()
+    redis_server.kill()
+    wait_until(lambda: proxy.metric("store_connections") == 0, 20 * SLOWNESS, "store lost")
+    # What /ready knows is a heartbeat old.
+    if after == 503:
+        wait_until(lambda: proxy.scrape("/ready").status == 503, 20 * SLOWNESS, "not ready")
+    else:
+        assert proxy.scrape("/ready").status == 200
+    assert proxy.scrape("/live").status == 200
+
+
+def test_metrics_in_gzip(start, origin):
+    proxy = start(policy(origin.url, [limited("/l", BUCKET)]))
+    plain = proxy.scrape()
+    packed = request(proxy.metrics_address, "GET", "/metrics", {"Accept-Encoding": "gzip, deflate"})
+    assert plain.header("content-encoding") is None
+    assert packed.header("content-encoding") == "gzip" and len(packed.body) < len(plain.body) / 4
+    names = [line.split("{")[0].split(" ")[0] for line in gzip.decompress(packed.body).decode().splitlines()]
+    assert names == [line.split("{")[0].split(" ")[0] for line in plain.body.decode().splitlines()]
+    # OpenMetrics too, and what is not worth it is left alone.
+    both = {"Accept-Encoding": "gzip", "Accept": "application/openmetrics-text"}
+    assert gzip.decompress(request(proxy.metrics_address, "GET", "/metrics", both).body).endswith(b"# EOF\n")
+    assert request(proxy.metrics_address, "GET", "/ready", {"Accept-Encoding": "gzip"}).body == b"ready\n"
 
 
 def test_metrics_are_clean(start, origin, redis_server):
