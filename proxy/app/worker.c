@@ -364,7 +364,7 @@ static void on_start_timer(struct timer *timer)
 {
     struct worker *w = CONTAINER_OF(timer, struct worker, start_timer);
 
-    if (w->listener == NULL) /* draining already */
+    if (w->drain_until_ms > 0) /* stopping already */
         return;
     if (!store_is_ready(w->store) && loop_now_ms(w->loop) < w->start_until_ms) {
         timer_start(w->loop, timer, START_POLL_MS, on_start_timer);
@@ -405,8 +405,8 @@ static void on_drain_timer(struct timer *timer)
     struct worker *w = CONTAINER_OF(timer, struct worker, drain_timer);
     uint64_t now_ms = loop_now_ms(w->loop);
 
-    if (w->server.connection_count == 0 && w->env.active_requests == 0 &&
-        guard_worker_is_idle(w->env.guards)) {
+    if (listener_opening_count(w->listener) == 0 && w->server.connection_count == 0 &&
+        w->env.active_requests == 0 && guard_worker_is_idle(w->env.guards)) {
         loop_stop(w->loop);
         return;
     }
@@ -425,7 +425,7 @@ static void on_stop_message(struct loop *loop, struct loop_message *message)
     struct worker *w = CONTAINER_OF(message, struct worker, stop_message);
 
     listener_accept_waiting(w->listener);
-    listener_close(&w->listener);
+    listener_stop(w->listener);
     http_server_drain(&w->server);
     guard_worker_drain(w->env.guards);
     w->drain_until_ms = loop_now_ms(loop) + w->env.policy->settings.drain_timeout_ms;

@@ -45,6 +45,8 @@ struct listener {
     uint64_t logged_at_ms;
     bool is_paused; /* by the owner */
     bool is_given;  /* the socket was handed over */
+    bool is_closed; /* by the owner */
+    bool is_gone;   /* the poll's close callback has come */
     uint16_t port;
     char *unix_path; /* the socket file to remove, if it is still ours */
     dev_t unix_device;
@@ -217,9 +219,9 @@ static void on_poll(uv_poll_t *poll, int status, int events);
 
 static void watch(struct listener *l)
 {
-    bool is_wanted = l->fd >= 0 && !l->is_paused && !l->retry.is_started;
+    bool is_wanted = !l->is_paused && !l->retry.is_started;
 
-    if (is_wanted == (uv_is_active((uv_handle_t *)&l->poll) != 0))
+    if (l->fd < 0 || is_wanted == (uv_is_active((uv_handle_t *)&l->poll) != 0))
         return;
     if (is_wanted)
         CHECK(uv_poll_start(&l->poll, UV_READABLE, on_poll) == 0);
@@ -382,16 +384,24 @@ void listener_accept_waiting(struct listener *l)
     }
 }
 
-static void on_closed(uv_handle_t *handle)
+static void free_if_done(struct listener *l)
 {
-    struct listener *l = handle->data;
-
-    CHECK_TAG(l, LISTENER);
+    if (!l->is_closed || !l->is_gone)
+        return;
     l->loop->open_count--;
     l->tag = 0;
     free(l->unix_path);
     free(l->address);
     free(l);
+}
+
+static void on_gone(uv_handle_t *handle)
+{
+    struct listener *l = handle->data;
+
+    CHECK_TAG(l, LISTENER);
+    l->is_gone = true;
+    free_if_done(l);
 }
 
 static void note_bound(struct listener *l, const struct parsed_address *parsed)
@@ -507,23 +517,31 @@ static void remove_socket_file(const struct listener *l)
         (void)unlink(l->unix_path);
 }
 
+void listener_stop(struct listener *l)
+{
+    CHECK_TAG(l, LISTENER);
+    if (l->fd < 0)
+        return;
+    timer_stop(l->loop, &l->retry);
+    remove_socket_file(l);
+    uv_close((uv_handle_t *)&l->poll, on_gone);
+    close(l->fd);
+    l->fd = -1;
+}
+
 void listener_close(struct listener **place)
 {
     struct listener *l = TAKE(place);
 
-    CHECK_TAG(l, LISTENER);
-    CHECK(l->fd >= 0);
+    listener_stop(l);
     l->loop->owned_count--;
-    timer_stop(l->loop, &l->retry);
     LIST_EACH (&l->openings, node) {
         struct opening *o = CONTAINER_OF(node, struct opening, node);
 
         stream_close(&o->stream, 0);
         opening_end(o);
     }
-    remove_socket_file(l);
     tls_context_unref(&l->tls);
-    uv_close((uv_handle_t *)&l->poll, on_closed);
-    close(l->fd);
-    l->fd = -1;
+    l->is_closed = true;
+    free_if_done(l);
 }

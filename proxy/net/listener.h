@@ -72,6 +72,10 @@ void listener_resume(struct listener *listener);
  * was handed over: others take what waits there.  Not inside on_accept. */
 void listener_accept_waiting(struct listener *listener);
 
+/* Accept no more, for good, and give up the port; connections whose opening is under way are still
+ * handed over.  Legal inside on_accept. */
+void listener_stop(struct listener *listener);
+
 /* Stop and give up; *listener becomes NULL and the owner is never called again.  Legal inside
  * on_accept. */
 void listener_close(struct listener **listener);

@@ -82,6 +82,28 @@ def test_clients_that_do_not_finish_their_handshake(start, origin, tmp_path):
     assert proxy.metric("client_refused_total", reason="tls-timeout") >= 1
 
 
+def test_handshakes_under_way_are_finished_when_the_process_stops(start, origin, tmp_path):
+    authority = Authority(tmp_path / "tls")
+    certificate, key = authority.issue("server")
+    proxy = start(policy(origin.url, tls={"certificate": certificate, "key": key}))
+    with socket.create_connection(proxy.listen, timeout=10) as plain:
+        proxy.send_signal(harness.signal.SIGTERM)
+        harness.wait_until(lambda: is_refused(proxy), 10 * harness.SLOWNESS, "the port is closed")
+        with context_for(authority).wrap_socket(plain, server_hostname="localhost") as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            answer = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 200") and b"connection: close" in answer.lower()
+    assert proxy.wait_exit(10 * harness.SLOWNESS) == 0
+
+
+def is_refused(proxy):
+    try:
+        proxy.connect(1).close()
+    except OSError:
+        return True
+    return False
+
+
 def test_renewed_files_are_used_after_a_reload(start, origin, tmp_path):
     authority = Authority(tmp_path / "tls")
     used = tmp_path / "cert.pem", tmp_path / "key.pem"

@@ -249,6 +249,34 @@ static void test_close_in_the_middle(void **state)
     assert_int_equal(f.accept_count + f.fault_count, 0);
 }
 
+/* Stopped: no more are accepted, and those that have begun are handed over. */
+static void test_stop_in_the_middle(void **state)
+{
+    struct fronted f;
+    union resolve_address address;
+    int late;
+
+    UNUSED(state);
+    open_fronted(&f, LISTENER_PROXY_HEADER, 10000);
+    assert_true(resolve_literal("127.0.0.1", listener_port(f.listener), &address));
+    send_bytes(&f, SLICE("PROXY TC"));
+    TURN_UNTIL(&f, listener_opening_count(f.listener) == 1);
+    listener_stop(f.listener);
+    listener_pause(f.listener);
+    listener_resume(f.listener);
+    listener_stop(f.listener);
+    late = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(late, &address.any, sizeof(address.in4)), -1);
+    assert_int_equal(errno, ECONNREFUSED);
+    close(late);
+    loop_turn(f.loop);
+    send_bytes(&f, SLICE("P4 203.0.113.9 10.0.0.1 56324 443\r\n" BODY));
+    assert_body(&f);
+    assert_string_equal(stream_peer_address(f.end.stream), "203.0.113.9");
+    assert_int_equal(listener_opening_count(f.listener), 0);
+    close_fronted(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -259,6 +287,7 @@ int main(void)
         cmocka_unit_test(test_faults),
         cmocka_unit_test(test_admission),
         cmocka_unit_test(test_close_in_the_middle),
+        cmocka_unit_test(test_stop_in_the_middle),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
