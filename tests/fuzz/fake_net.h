@@ -70,6 +70,8 @@ struct fake_timer_ref {
     struct timer *timer;
 };
 
+static struct loop *fake_loop; /* the one that is open */
+
 int loop_open(struct loop **ret_loop)
 {
     struct loop *loop = mem_calloc(1, sizeof(*loop));
@@ -79,7 +81,7 @@ int loop_open(struct loop **ret_loop)
     list_init(&loop->timers);
     list_init(&loop->closed);
     arena_pool_init(&loop->arenas, 16);
-    *ret_loop = loop;
+    *ret_loop = fake_loop = loop;
     return 0;
 }
 
@@ -131,12 +133,12 @@ uint64_t loop_now_ms(const struct loop *loop)
 
 uint64_t loop_clock_us(void)
 {
-    return 1;
+    return fake_loop->now_ms * 1000;
 }
 
 uint64_t loop_boot_clock_us(void)
 {
-    return 1;
+    return fake_loop->now_ms * 1000;
 }
 
 uint64_t loop_wall_clock_us(void)
@@ -196,6 +198,13 @@ void loop_defer(struct loop *loop, struct loop_task *task)
 void loop_undefer(struct loop_task *task)
 {
     list_remove(&task->node);
+}
+
+void loop_post(struct loop *loop, struct loop_message *message)
+{
+    UNUSED(loop);
+    UNUSED(message);
+    UNREACHED(); /* there is one thread */
 }
 
 /* The first timer that is due until then, or NULL. */
@@ -429,6 +438,12 @@ uint16_t stream_peer_port(const struct stream *s)
     return 1234;
 }
 
+bool stream_is_peer_hidden(const struct stream *s)
+{
+    CHECK_TAG(s, FAKE_STREAM);
+    return false;
+}
+
 const char *stream_local_address(const struct stream *s)
 {
     CHECK_TAG(s, FAKE_STREAM);
@@ -568,6 +583,15 @@ struct resolve_request *resolve_start(struct loop *loop, const char *host, uint1
 void resolve_cancel(struct resolve_request **request)
 {
     UNUSED(request);
+    UNREACHED();
+}
+
+struct tls_context *tls_context_open(const struct tls_options *options, char *error,
+                                     size_t error_size)
+{
+    UNUSED(options);
+    UNUSED(error);
+    UNUSED(error_size);
     UNREACHED();
 }
 

@@ -6,7 +6,7 @@
  * in the end what the client got must be, request by request, what the handler or the connection
  * decided, whole or visibly cut; every exchange has ended exactly once, and nothing is left. */
 #include "fake_net.h"
-#include "script.h"
+#include "fuzz_script.h"
 #include "strict_http.h"
 
 #include "http/http_conn.h"
@@ -38,7 +38,7 @@ struct world {
     struct loop *loop;
     struct http_server server;
     struct fake_peer peer;
-    struct script script;
+    struct fuzz_script script;
     struct slice input;
     size_t sent, parsed_at; /* where the next request begins; SIZE_MAX: none may follow */
     struct strict_message expected;
@@ -171,7 +171,7 @@ static void *on_request(void *env, struct http_conn *conn, const struct http_req
     if (w->starts_body_at_once)
         http_conn_body_start(conn);
     if (w->answers_at_once || w->exchange_count == MAX_EXCHANGES)
-        answer_now(x, script_byte(&w->script));
+        answer_now(x, fuzz_byte(&w->script));
     return x;
 }
 
@@ -206,7 +206,7 @@ static void on_half_close(void *exchange)
     struct exchange *x = exchange;
 
     CHECK(x->world->running == x && x->world->peer.has_ended);
-    if (script_byte(&x->world->script) % 4 == 0) {
+    if (fuzz_byte(&x->world->script) % 4 == 0) {
         end(x, CUT);
         http_conn_cut(x->conn);
     }
@@ -384,7 +384,7 @@ static void client_sends(struct world *w, size_t count)
 
 static void step(struct world *w)
 {
-    unsigned op = script_byte(&w->script), choice = script_byte(&w->script);
+    unsigned op = fuzz_byte(&w->script), choice = fuzz_byte(&w->script);
 
     switch (op % 16) {
     case 0:
@@ -454,7 +454,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     unsigned flags;
 
     memset(w, 0, sizeof(*w));
-    if (!script_split(data, size, &w->input, &w->script))
+    if (!fuzz_split(data, size, &w->input, &w->script))
         return 0;
     CHECK(loop_open(&w->loop) == 0);
     http_server_init(&w->server, w->loop, &events, w);
@@ -470,7 +470,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     };
     accepted = fake_open(w->loop, &w->peer);
     http_server_accept(&w->server, accepted);
-    flags = script_byte(&w->script);
+    flags = fuzz_byte(&w->script);
     w->starts_body_at_once = flags & 1;
     w->answers_at_once = flags & 2;
     while (w->script.len > 0)

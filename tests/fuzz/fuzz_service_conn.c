@@ -8,7 +8,7 @@
  * behind an answer that leaves room for doubt nothing goes out at all.  Every exchange ends exactly
  * once, and in the end nothing is left. */
 #include "fake_net.h"
-#include "script.h"
+#include "fuzz_script.h"
 #include "strict_http.h"
 
 #include "base/log.h"
@@ -48,7 +48,7 @@ struct exchange {
 struct world {
     struct loop *loop;
     struct upstream_pool *pool;
-    struct script script;
+    struct fuzz_script script;
     struct slice input;
     struct service services[MAX_SERVICES];
     size_t service_count;
@@ -406,7 +406,7 @@ static void send_answer(struct service *service, unsigned choice)
 static void service_step(struct world *w, unsigned op, unsigned which)
 {
     struct service *s = &w->services[which % (w->service_count + (w->service_count == 0))];
-    unsigned choice = script_byte(&w->script);
+    unsigned choice = fuzz_byte(&w->script);
 
     if (w->service_count == 0)
         return;
@@ -436,7 +436,7 @@ static void service_step(struct world *w, unsigned op, unsigned which)
 
 static void step(struct world *w)
 {
-    unsigned op = script_byte(&w->script), choice = script_byte(&w->script);
+    unsigned op = fuzz_byte(&w->script), choice = fuzz_byte(&w->script);
 
     if (op % 16 < 7)
         service_step(w, op % 16, choice);
@@ -498,7 +498,7 @@ static void check_running(struct exchange *x)
 
 static void open_world(struct world *w)
 {
-    unsigned flags = script_byte(&w->script);
+    unsigned flags = fuzz_byte(&w->script);
     struct upstream_settings settings = {
         .name = "default",
         .host = "192.0.2.1",
@@ -547,7 +547,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct world *w = &world;
 
     memset(w, 0, sizeof(*w));
-    if (!script_split(data, size, &w->input, &w->script))
+    if (!fuzz_split(data, size, &w->input, &w->script))
         return 0;
     open_world(w);
     while (w->script.len > 0)
