@@ -223,7 +223,7 @@ def echo(bench):
 SECTIONS = {"pass": passing, "ten": ten_fields, "one": one_connection, "wide": wide, "body": bodies,
             "tls": over_tls, "hot": hot_key, "many": many_keys, "redis": redis_both_ways, "locks": locks,
             "echo": echo, "idle": bench_connections.idle}
-DEFAULT_SECTIONS = "pass,ten,one,wide,body,tls,redis,locks,idle"
+DEFAULT_SECTIONS = "pass,ten,one,wide,body,tls,redis,locks,echo,idle"
 
 
 def run_sections(bench):

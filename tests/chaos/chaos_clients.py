@@ -12,6 +12,7 @@ from chaos_wire import Body, chunked, cut_up, noise, parse_fields, pattern, rese
 
 # Longer than every timeout of the proxy taken together.
 STUCK_S = 60
+GRACE_S = 3
 SIZES = [0, 1, 10, 100, 3000, 3000, 20000, 70000, 300000]
 
 
@@ -67,6 +68,23 @@ class Request:
             expected = 0
         if size != expected:
             raise Violation(f"{size} bytes for {expected} look whole: {self.plan}, {fields}")
+
+
+class Offer(Request):
+    """A GET that offers to switch to another protocol."""
+
+    def __init__(self, rng, number):
+        super().__init__(rng, number, may_expect=False, may_be_old=False)
+        self.plan, self.method, self.body = rng.choice(["tunnel", "tunnel", "tunnel-cut"]), "GET", b""
+        self.head = (f"GET {rng.choice(['/c/x', '/c/locked/1'])} HTTP/1.1\r\nHost: chaos\r\nX-Id: {number}\r\n"
+                     f"X-Request-Id: {number:08x}\r\nX-Plan: {self.plan}:{self.size}\r\n"
+                     "Connection: Upgrade\r\nUpgrade: chaos\r\n\r\n").encode()
+
+    def check_whole(self, status, fields, size):
+        if status == 101 and (fields.get("x-id"), fields.get("upgrade")) != (str(self.number), "chaos"):
+            raise Violation(f"somebody else's tunnel: {fields}, not {self.number}")
+        if status != 101 and "x-id" in fields:
+            raise Violation(f"a tunnel is answered {status} {fields}")
 
 
 class Connection:
@@ -129,7 +147,7 @@ class Connection:
             status, fields = await self.read_head()
             if status == 100 and on_continue is not None:
                 on_continue()
-            if status >= 200:
+            if status >= 200 or status == 101:
                 break
         for name, right in (("x-id", str(request.number)), ("x-request-id", f"{request.number:08x}")):
             if fields.get(name, right) != right:
@@ -140,22 +158,22 @@ class Connection:
             if not body.take(data) and "x-id" in fields:
                 raise Violation(f"bytes of another body: {data[:80]}, at {body.size} of {request.number}")
 
-        if request.method != "HEAD" and status not in (204, 304):
+        if request.method != "HEAD" and status not in (101, 204, 304):
             await self.read_body(request, fields, take, is_slow)
         request.check_whole(status, fields, body.size)
         return status, fields.get("connection") == "close"
 
 
 class Clients:
-    """addresses: (host, port, SSLContext or None)."""
+    """addresses: (host, port, SSLContext or None); weights: how often each is connected to."""
 
-    def __init__(self, addresses, seed):
-        self.addresses, self.seed = addresses, seed
+    def __init__(self, addresses, weights, seed):
+        self.addresses, self.weights, self.seed = addresses, weights, seed
         self.counts = collections.Counter()
         self.violations = []
 
     async def connect(self, rng, number, is_slow):
-        host, port, context = rng.choice(self.addresses)
+        host, port, context = rng.choices(self.addresses, self.weights)[0]
         sock = socket.socket()
         sock.setblocking(False)
         if is_slow:
@@ -244,6 +262,35 @@ class Clients:
             reset(connection.writer)
         self.counts["left"] += 1
 
+    async def tunnelling(self, connection, rng, is_slow):
+        """Bytes go through a tunnel and come back, all of them unless it is cut, and no others."""
+        request = Offer(rng, next(connection.numbers))
+        data = pattern(request.number, request.size)
+        sending = asyncio.ensure_future(self.send(connection, rng, request.head + data))
+        try:
+            status, _ = await connection.read_answer(request)
+            self.counts["tunnels" if status == 101 else f"refused {status}"] += 1
+            if status != 101:
+                return
+            if rng.random() < 0.2:
+                self.counts["tunnels left"] += 1
+                return
+            echo = Body(request.number)
+            while echo.size < len(data) and (piece := await connection.read_some(4096 if is_slow else 65536)):
+                if is_slow:
+                    await asyncio.sleep(0.001)
+                if not echo.take(piece):
+                    raise Violation(f"bytes of another tunnel: {piece[:80]}, at {echo.size} of {request.number}")
+            if echo.size == len(data):
+                self.counts["tunnels echoed"] += 1
+                await sending
+                if connection.writer.can_write_eof():  # not over TLS
+                    connection.writer.write_eof()
+                    if await connection.read_some(1):
+                        raise Violation(f"more than was sent comes out of a tunnel: {request.number}")
+        finally:
+            sending.cancel()
+
     async def stalling(self, connection, rng, is_slow):
         """Stops within a request and waits for what comes of it."""
         request = Request(rng, next(connection.numbers), is_last=True, may_expect=False)
@@ -274,7 +321,7 @@ class Clients:
     async def run_one(self, number):
         rng = rng_of(self.seed, number)
         kinds = [self.in_turn] * 9 + [self.pipelined] * 4 + [self.half_closed] * 2 + [self.leaving] * 5 + \
-                [self.stalling] + [self.babbling] * 2
+                [self.stalling] + [self.babbling] * 2 + [self.tunnelling] * 2
         kind, is_slow = rng.choice(kinds), rng.random() < 0.1
         connection = None
         try:
@@ -292,7 +339,8 @@ class Clients:
                 connection.writer.transport.abort()
 
     async def run(self, seconds, width):
-        """width connections at a time until the time is over or something is wrong."""
+        """width connections at a time until the time is over or something is wrong; who is still busy a
+        little later leaves."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda loop, context: None)
         until = loop.time() + seconds
@@ -302,7 +350,13 @@ class Clients:
             while loop.time() < until and not self.violations:
                 await self.run_one(next(connections))
 
-        await asyncio.gather(*(one_after_the_other() for _ in range(width)))
+        tasks = [asyncio.ensure_future(one_after_the_other()) for _ in range(width)]
+        _, busy = await asyncio.wait(tasks, timeout=seconds + GRACE_S)
+        for task in busy:
+            task.cancel()
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
 
 
 def tls_context(ca_file):

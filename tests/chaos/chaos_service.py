@@ -137,6 +137,17 @@ async def half_close(x):
     x.end()
 
 
+async def tunnel(x):
+    """Switches and echoes, until the client ends its side or the plan's bytes are through."""
+    await x.send(x.head("Upgrade: chaos", "Connection: Upgrade", status="101 Switching Protocols"))
+    is_cut = x.plan == "tunnel-cut"
+    left = x.rng.randrange(x.size + 1) if is_cut else x.size + 1
+    while left > 0 and (data := await x.reader.read(min(left, 65536))):
+        await x.send(data)
+        left -= len(data)
+    x.end(with_reset=is_cut and x.rng.random() < 0.5)
+
+
 # ---- and badly ------------------------------------------------------------------------------------------
 
 
@@ -200,6 +211,8 @@ PLANS = {"length": by_length, "chunks": by_chunks, "close": by_close, "as-1.0": 
          "cut-length": cut_length, "cut-chunks": cut_chunks, "cut-close": cut_close, "cut-head": cut_head,
          "garbage": garbage, "silence": silence, "stall": stall, "vanish": vanish, "bad-chunk": bad_chunk,
          "bad-head": bad_head}
+# For requests that offer to switch.
+TUNNELS = {"tunnel": tunnel, "tunnel-cut": tunnel}
 # After these nobody may take what came for a whole answer; but a HEAD's answer is whole with its head.
 BROKEN = {"cut-length", "cut-chunks", "cut-close", "cut-head", "garbage", "silence", "stall", "vanish",
           "bad-chunk", "bad-head"}
@@ -226,7 +239,7 @@ async def serve(reader, writer):
                 await exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n")
             if not await read_body(exchange):
                 print("violation: a body that is not the request's:", head, flush=True)
-            await PLANS[exchange.plan](exchange)
+            await (PLANS.get(exchange.plan) or TUNNELS[exchange.plan])(exchange)
     except (Over, *FAILURES):
         pass
     finally:
