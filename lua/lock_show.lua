@@ -2,6 +2,7 @@
 -- in lua/README.md.
 -- @include clock
 -- @include lock_parts
+-- @include lock_waiters
 
 local function text_of(number)
     return lock_text(math.max(0, number))

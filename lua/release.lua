@@ -2,6 +2,7 @@
 -- What it takes, gives and promises is written in lua/README.md.
 -- @include clock
 -- @include lock_parts
+-- @include lock_held
 
 local HELD, LAPSED, TAKEN, FORGOTTEN, NOT_HOLDING = 1, 0, -1, -2, 2
 local HARM = {[HELD] = 0, [LAPSED] = 1, [FORGOTTEN] = 2, [TAKEN] = 3}
@@ -31,12 +32,17 @@ end
 local verdict = HELD
 for at = 1, #KEYS, 3 do
     local lock = lock_open(at, id)
-    local ends = lock_score(lock, id)
+    local first = redis.call('ZRANGE', lock.holders, 0, 1, 'WITHSCORES')
+    local ends = first[1] == id and first[2] or first[3] == id and first[4]
+        or first[3] and lock_score(lock, id)
     local found = judge(lock, ends)
     if HARM[found] > HARM[verdict] then
         verdict = found
     end
-    if ends then
+    lock.is_empty = not first[3] and (not first[1] or first[1] == id)
+    if ends and lock.is_empty then
+        lock.leaving = id
+    elseif ends then
         redis.call('ZREM', lock.holders, id)
     else
         redis.call('ZREM', lock.queue, id)
@@ -45,5 +51,8 @@ for at = 1, #KEYS, 3 do
         redis.call('HDEL', lock.records, id)
     end
     lock_hand_over(lock)
+    if lock.leaving then
+        redis.call('ZREM', lock.holders, id)
+    end
 end
 return mine > 0 and verdict or NOT_HOLDING

@@ -2,6 +2,8 @@
 -- creates.  What it takes, gives and promises is written in lua/README.md.
 -- @include clock
 -- @include lock_parts
+-- @include lock_held
+-- @include lock_waiters
 
 local HELD, WAITING, GONE = 1, 0, -1
 

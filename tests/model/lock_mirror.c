@@ -277,7 +277,8 @@ void mirror_admitted(struct mirror *mirror, struct acquisition *a, const struct 
     } else if (got->state == ADMIT_QUEUED) {
         if (was_holding)
             simulation_failed(a, "it holds, and is told to wait");
-        /* Before it stood in the queue, maybe at an earlier place, if the clock has stepped back. */
+        /* Before it stood in the queue, maybe at an earlier place, if the clock has stepped back.
+         */
         if (a->state != MIRROR_WAITING)
             hand_over(mirror, INT64_MAX);
         if (asked->place > 0 && got->place != asked->place)

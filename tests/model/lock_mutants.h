@@ -8,7 +8,7 @@
 struct lock_mutant {
     const char *name;
     enum script_id script; /* SCRIPT_COUNT: the callers */
-    const char *from, *to; /* in the script's text, once */
+    const char *from, *to; /* in the script's text */
 };
 
 static const struct lock_mutant lock_mutants[] = {
@@ -21,9 +21,8 @@ static const struct lock_mutant lock_mutants[] = {
     {"renewal-without-hand-over", SCRIPT_RENEW, "lock_hand_over(lock_open(at, ''))", ""},
     {"no-heartbeat", SCRIPT_RELEASE, " or waiter.alive_until <= clock", ""},
     {"long-grant", SCRIPT_RELEASE, "clock + waiter.grant)", "clock + 60000000)"},
-    {"newcomers-overtake", SCRIPT_ADMIT,
-     "if head and head ~= id or not lock_has_room(locks[i], mode, permits) then",
-     "if not lock_has_room(locks[i], mode, permits) then"},
+    {"newcomers-overtake", SCRIPT_ADMIT, "if head and head ~= id or (held or lock.was_given) and",
+     "if (held or lock.was_given) and"},
     {"charged-again", SCRIPT_ADMIT, "was_charged = was_charged or locks[i].record",
      "was_charged = was_charged"},
     {"charged-when-refused", SCRIPT_ADMIT, "if intent == 'w' and reply[1] < QUEUED then",
@@ -39,7 +38,7 @@ static const struct lock_mutant lock_mutants[] = {
     {"readers-with-writers", SCRIPT_ADMIT,
      "    if held ~= mode then\n        return false\n    end\n", ""},
     {"one-of-several", SCRIPT_RELEASE, "elseif waiter.keys > 1 then", "elseif false then"},
-    {"keys-for-ever", SCRIPT_ADMIT, "redis.call('PEXPIRE', locks[i].queue, LOCK_TTL_MS)", ""},
+    {"keys-for-ever", SCRIPT_ADMIT, "redis.call('PEXPIRE', lock.queue, LOCK_TTL_MS)", ""},
     {"readers-have-order", SCRIPT_FENCE, "local lowest = is_alone and any or alone",
      "local lowest = any"},
     {"no-floor-after-loss", SCRIPT_ADMIT,

@@ -451,20 +451,21 @@ static void print_summary(void)
            world.lapsed, mirror->lapses_taken, mirror->stale_writes);
 }
 
-/* The script with the mutant's change, which must fit at exactly one place. */
+/* The script with the mutant's change, wherever a part that has it is included. */
 static void change_script(const struct lock_mutant *mutant)
 {
-    struct slice text = script_get(mutant->script)->text;
-    const char *at = strstr(text.at, mutant->from);
-    size_t room = text.len + strlen(mutant->to) + 1;
-    char *changed = mem_alloc(room);
+    const char *rest = script_get(mutant->script)->text.at, *at;
+    char *changed = mem_alloc(4 * strlen(rest)), *out = changed;
 
-    if (at == NULL || strstr(at + 1, mutant->from) != NULL) {
-        printf("%s does not fit the script any more\n", mutant->name);
+    while ((at = strstr(rest, mutant->from)) != NULL) {
+        out += sprintf(out, "%.*s%s", (int)(at - rest), rest, mutant->to);
+        rest = at + strlen(mutant->from);
+    }
+    if (out == changed) {
+        fprintf(stderr, "%s does not fit the script any more\n", mutant->name);
         _exit(2);
     }
-    snprintf(changed, room, "%.*s%s%s", (int)(at - text.at), text.at, mutant->to,
-             at + strlen(mutant->from));
+    sprintf(out, "%s", rest);
     world.changed[mutant->script] = slice_of(changed);
 }
 
