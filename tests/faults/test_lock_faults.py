@@ -89,6 +89,27 @@ def test_killed_head_waiter(start, start_doomed, ledger, redis_server, backgroun
     assert refused.status == 423 and refused.json()["reason"] == "wait-timeout"
 
 
+def test_lock_delay(start, start_doomed, ledger, redis_server, background):
+    """A lock that lapsed stays closed for longer than any of the waits above; one that is given back does not."""
+    delay_ms = 5000
+    policy = lock_policy(ledger.url, redis_server.url,
+                         [locked("/x/{key}", "x:{path.key}", wait="20s", lease=f"{LEASE_MS}ms",
+                                 lock_delay=f"{delay_ms}ms")])
+    doomed, survivor = start_doomed(policy), start(policy)
+    background(ask, doomed, "holder", "x/k", 20_000)
+    ledger.wait_visit("holder")
+    waiter = background(ask, survivor, "waiter", "x/k")
+    wait_queued(redis_server, "x:k", 1)
+    doomed.kill()
+    killed_ns = now_ns()
+    assert waiter.result().status == 200
+    entered_ns = ledger.wait_visit("waiter", is_over=True).enter_ns
+    assert (entered_ns - killed_ns) / MS >= delay_ms > LEASE_MS + GRANT_MS + HEARTBEAT_MS + WAY_MS
+    began_ns = now_ns()
+    assert ask(survivor, "next", "x/k").status == 200
+    assert (now_ns() - began_ns) / MS < delay_ms
+
+
 # ---- the holder's sidecar stands still -------------------------------------------------------------
 
 
