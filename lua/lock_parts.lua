@@ -4,7 +4,7 @@
 -- A lock is read when it is opened; the table that stands for it then holds
 --   last, exclusive, full   tokens: the last given, the last in mode x, the last that left no room
 --   record                  what is known of the id that asks, or false
---   ends                    when the first holder ends, as of the last lock_look; nil: nobody holds it
+--   ends                    when the first holder ends, as of the last lock_look or lock_take; nil: nobody
 --   is_empty                nobody holds it, or only leaving does: known without asking
 --   leaving                 an id that is out when the next one is in: so the key, and its time to live, stay
 --   was_given               lock_take was here
@@ -101,6 +101,9 @@ local function lock_take(lock, id, permits, kind, token, until_us)
         lock.leaving = nil
     end
     lock.is_empty, lock.was_given = false, true
+    if not lock.ends or until_us < lock.ends then
+        lock.ends = until_us
+    end
     if string.sub(id, 1, 1) == 's' then
         redis.call('HSET', lock.records, id, record, 'f', text, 'n', text)
     elseif permits == 1 or redis.call('ZCARD', lock.holders) >= permits then
