@@ -151,6 +151,25 @@ static void a_release_grants_the_next_for_a_short_time(void **state)
     assert_int_equal(got.rank, 0);
 }
 
+static void who_queues_behind_a_grant_asks_when_it_ends(void **state)
+{
+    struct lock_asker a = asker("x-aaaaaaaa", "k"), b = asker("x-bbbbbbbb", "k");
+    struct lock_asker c = asker("x-cccccccc", "k");
+    struct lock_admitted got;
+
+    UNUSED(state);
+    a.lease_us = SECOND;
+    hold(&a);
+    assert_int_equal(ask(&b).state, ADMIT_QUEUED);
+    world.now_us += SECOND;
+    /* The lease has lapsed, and the newcomer is the first to look. */
+    got = ask(&c);
+    assert_granted(&b);
+    assert_int_equal(got.state, ADMIT_QUEUED);
+    assert_int_equal(got.rank, 0);
+    assert_in_range(got.again_us, GRANT, GRANT + 50 * MS);
+}
+
 static void a_confirmed_grant_is_a_full_lease(void **state)
 {
     struct lock_asker a = asker("x-aaaaaaaa", "k"), b = asker("x-bbbbbbbb", "k");
@@ -536,6 +555,7 @@ int main(void)
         CASE(several_locks_are_taken_all_or_none),
         CASE(a_release_grants_the_next_for_a_short_time),
         CASE(a_confirmed_grant_is_a_full_lease),
+        CASE(who_queues_behind_a_grant_asks_when_it_ends),
         CASE(the_queue_has_a_bound),
         CASE(a_wait_ends),
         CASE(the_dead_are_passed_over),
