@@ -36,7 +36,7 @@ static const struct schema_type share = {.name = "share",
                                          .read = read_share,
                                          .json_type = "number",
                                          .json_pattern =
-                                             "^([0-9]+/[0-9]+|[01](\\.[0-9]{1,6})?)$"};
+                                             "^([0-9]+/0*[1-9][0-9]*|[01](\\.[0-9]{1,6})?)$"};
 
 static const struct schema_field forwarding_fields[] = {
     {.name = "headers",
