@@ -92,6 +92,19 @@ def test_one_lock_for_two_pods(pods):
     assert request(second, "GET", "/slow?ms=0").status == 200
 
 
+def test_the_hook_before_the_end(pods):
+    """What the manifests have as preStop: not ready any more, connections close, requests are served."""
+    with open(f"{rig.DEPLOY}/kubernetes/sidecar/kustomization.yaml") as file:
+        patch = yaml.safe_load(yaml.safe_load(file)["patches"][0]["patch"])
+    hook = patch["spec"]["template"]["spec"]["initContainers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    name, proxy, metrics = pods[0]
+    rig.podman("exec", f"{name}-lockkeeper", *hook)
+    assert request(metrics, "GET", "/ready").status == 503
+    assert request(metrics, "GET", "/live").status == 200
+    answer = request(proxy, "GET", "/slow?ms=0")
+    assert (answer.status, answer.header("Connection")) == (200, "close")
+
+
 def test_sidecars_end_well(pods):
     """Told to stop, each drains and exits 0, whatever became of the service beside it."""
     for name, _, _ in pods:

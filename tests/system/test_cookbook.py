@@ -5,6 +5,7 @@ several replicas they share a Redis, and the requests go to each in turn.
 """
 
 import concurrent.futures
+import contextlib
 import glob
 import itertools
 import os
@@ -18,6 +19,7 @@ from lock_service import LockService
 from origin import describe
 from raw import RawClient
 from test_tokens import token
+from websocket import BINARY, WebSocket, echo
 
 EXAMPLES = f"{TOP}/policies/examples"
 # What no example says, so that tests can run side by side and a busy machine does not decide.
@@ -377,3 +379,23 @@ def test_stock_fence(serve, service, start, make_origin, redis_server):
     stale = change(token=old)
     assert (stale.status, stale.json()["executed"]) == (412, "no")
     assert len(service.of("boat")) == 3
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_websockets(serve, replicas):
+    """Three connections of a user, whatever the replica; when one ends, another may come."""
+    lk = serve("websockets", replicas, handler=echo)
+
+    def join(user):
+        return WebSocket(next(lk.turn).listen, "/chat", f"X-User-Id: {user}\r\n")
+    with contextlib.ExitStack() as stack:
+        first, *others = [stack.enter_context(join("ann")) for _ in range(4)]
+        assert [first.status, *(one.status for one in others)] == [101, 101, 101, 429]
+        for one in (first, *others[:2]):
+            one.say(b"hello")
+            assert one.hear() == (BINARY, b"hello")
+        assert stack.enter_context(join("bob")).status == 101
+        first.close()
+        wait_until(lambda: lk.metric("lock_held") == 3, 10 * SLOWNESS, "a place is free")
+        assert stack.enter_context(join("ann")).status == 101
+        assert lk.status("GET", "/chat") == 400
