@@ -12,12 +12,13 @@ import rig
 from harness import free_port, request, wait_until
 
 
-def ready(address):
-    """Ready, and with a connection to the store for each worker."""
+def ready(proxy, metrics):
+    """Ready, with a connection to the store for each worker, and the service is there too (what asks it here
+    is not limited)."""
     with contextlib.suppress(OSError, ValueError, IndexError):
-        if request(address, "GET", "/ready").status != 200:
+        if request(metrics, "GET", "/ready").status != 200 or request(proxy, "GET", "/slow?ms=0").status != 200:
             return False
-        values = dict(line.split() for line in request(address, "GET", "/metrics").body.decode().splitlines()
+        values = dict(line.split() for line in request(metrics, "GET", "/metrics").body.decode().splitlines()
                       if line.startswith(("lockkeeper_workers ", "lockkeeper_store_connections ")))
         return len(values) == 2 and len(set(values.values())) == 1
     return False
@@ -51,8 +52,8 @@ def pods(image, tmp_path_factory):
     rig.podman("network", "create", mark)
     try:
         rig.podman("play", "kube", "--network", mark, str(path))
-        for name, _, metrics in found:
-            wait_until(lambda address=metrics: ready(address), 20, f"{name} is ready")
+        for name, *addresses in found:
+            wait_until(lambda both=addresses: ready(*both), 30, f"{name} is ready")
         yield found
     finally:
         rig.run("podman", "play", "kube", "--down", str(path), ok=False)
