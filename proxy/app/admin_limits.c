@@ -17,6 +17,8 @@
 #include "store/store.h"
 
 #define TOP_COUNT_DEFAULT 10
+/* Of all limits together, so that the page stays within some megabytes. */
+#define LIST_MAX_KEYS UINT64_C(30000)
 
 /* ---- a limit as its policy has it ---- */
 
@@ -226,6 +228,8 @@ static void ask_for_tops(struct admin *admin, struct port_exchange *exchange,
     question->policy = policy_ref(reload_policy(admin_source(admin)->reload));
     question->count = count;
     question->now_ms = loop_clock_us() / 1000;
+    if (limit == NULL && count * LIMIT_TOP_KINDS * question->policy->limit_count > LIST_MAX_KEYS)
+        question->count = LIST_MAX_KEYS / LIMIT_TOP_KINDS / question->policy->limit_count;
     if (limit != NULL) {
         question->route = arena_copy(inquiry_arena(inquiry), slice_of(limit->route->name));
         question->limit = arena_copy(inquiry_arena(inquiry), slice_of(limit->name));

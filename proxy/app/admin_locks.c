@@ -266,10 +266,11 @@ static void conclude_break(struct inquiry *inquiry, struct port_exchange *exchan
     struct admin *admin = inquiry_owner(inquiry);
     struct metrics *metrics = admin_source(admin)->metrics;
 
-    if (reply == NULL)
-        return;
-    if (reply->type != REPLY_INTEGER || reply->integer < 0) {
-        refuse_reply(reply, exchange);
+    if (reply == NULL || reply->type != REPLY_INTEGER || reply->integer < 0) {
+        log_warn(NULL, "an operator's order to break a lock was not confirmed by the store",
+                 LOG_SLICE("key", question->name));
+        if (reply != NULL)
+            refuse_reply(reply, exchange);
         return;
     }
     metrics_add(metrics_shard(metrics, 0), metrics_series0(metrics, METRIC_LOCK_BREAKS), 1);

@@ -25,7 +25,7 @@
 #define PAGE_COLUMNS 100
 #define LISTED_ONCE 10
 /* What the lists of a screen could show at most. */
-#define LISTED 100
+#define LISTED 30
 
 struct top {
     const struct top_options *options;

@@ -315,6 +315,8 @@ void sketch_sum_add_sketch(struct sketch_sum *sum, const struct sketch *sketch, 
     struct sketch_sum other = {.item_count = sketch->used_count, .total = sketch->total};
 
     CHECK_TAG(sketch, SKETCH);
+    if (sketch->total == 0)
+        return;
     other.items = arena_alloc(arena, other.item_count * sizeof(*other.items));
     for (size_t i = 0; i < other.item_count; i++) {
         const struct entry *entry = &sketch->entries[i];

@@ -352,7 +352,8 @@ static struct guard *guard_new(struct guard_worker *worker, const struct guard_r
                                                .shard = worker->shard,
                                                .log = worker->log,
                                                .verdict = &guard->verdict,
-                                               .tops = limit_tops_of(worker->tops, request->policy),
+                                               .tops = worker->tops,
+                                               .policy = request->policy,
                                                .loop = worker->loop};
     worker->guard_count++;
     if (route->lock == NULL && route->fence == NULL)

@@ -383,7 +383,8 @@ static bool note_near_limit(struct limit_check *check, const struct policy_limit
 static void note_top(const struct limit_check *check, const struct limit_question *question,
                      const struct quota *quota, bool is_near)
 {
-    struct limit_top *top = check->tops != NULL ? check->tops[question->limit->index] : NULL;
+    struct limit_top *top =
+        check->tops != NULL ? limit_tops_find(check->tops, check->policy, question->limit) : NULL;
     const struct limit_top_event event = {.tail = question->tail,
                                           .remaining = quota->available,
                                           .is_denied = quota->is_denied,

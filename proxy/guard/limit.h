@@ -78,8 +78,9 @@ struct limit_check {
     struct limit_question *questions; /* for the store, in the order of the route's limits */
     size_t question_count;
     int sharpest;                  /* enum policy_decision noted in the verdict, or -1 */
-    struct limit_top *const *tops; /* see limit_tops_of; NULL: nobody wants to know */
-    const struct loop *loop;       /* when tops is not NULL */
+    const struct limit_tops *tops; /* NULL: nobody wants to know */
+    const struct policy *policy;   /* the request's; with loop, when tops is not NULL */
+    const struct loop *loop;
 };
 
 /* Renders the questions.  False: the request is refused without asking (the verdict is complete).

@@ -145,9 +145,10 @@ void limit_tops_set_policy(struct limit_tops *tops, struct policy *policy)
     tops->policy = policy_ref(policy);
 }
 
-struct limit_top *const *limit_tops_of(const struct limit_tops *tops, const struct policy *policy)
+struct limit_top *limit_tops_find(const struct limit_tops *tops, const struct policy *policy,
+                                  const struct policy_limit *limit)
 {
-    return tops->policy == policy ? tops->by_limit : NULL;
+    return tops->policy == policy && tops->by_limit != NULL ? tops->by_limit[limit->index] : NULL;
 }
 
 struct limit_tops *limit_tops_open(void)

@@ -34,9 +34,10 @@ void limit_tops_close(struct limit_tops **tops);
  * changed. */
 void limit_tops_set_policy(struct limit_tops *tops, struct policy *policy);
 
-/* The array, by the limits' index, of those that are watched (NULL: not), or NULL when nothing is
- * noted for this policy. */
-struct limit_top *const *limit_tops_of(const struct limit_tops *tops, const struct policy *policy);
+/* For a limit of policy, which may be one from before the last set_policy: then nothing is noted
+ * any more, and it is NULL, as for a limit that is not watched.  Not to be kept across a wait. */
+struct limit_top *limit_tops_find(const struct limit_tops *tops, const struct policy *policy,
+                                  const struct policy_limit *limit);
 
 struct limit_top_event {
     struct slice tail; /* of struct limit_question */

@@ -102,6 +102,20 @@ def test_a_reload_keeps_what_is_known(start, origin):
     assert keys_of(new, "requests") == {} and keys_of(old, "requests") == {"ann": 3}
 
 
+def test_a_reload_between_a_question_and_its_answer(start, origin, redis_server, pool):
+    lk = start(policy(origin.url, [limited("/l", BY_USER)], store=redis_server.url))
+    redis_server.stop_process()
+    asked = [pool.submit(ask, lk, user, 1) for user in ("ann", "ann", "bob")]
+    wait_until(lambda: lk.metric("store_pending_calls") >= 1, 10 * SLOWNESS, "the store is asked")
+    assert lk.admin("POST", "/reload").status == 200
+    # The reload has reached the worker before this answer.
+    assert keys_of(get(lk, "/limits")["limits"][0], "requests") == {}
+    redis_server.continue_process()
+    assert [one.result() for one in asked] == [[200]] * 3
+    ask(lk, "ann", 1)
+    assert keys_of(get(lk, "/limits")["limits"][0], "requests")["ann"] == 1
+
+
 def test_the_state_of_a_key(start, origin, store):
     lk = start(policy(origin.url, [limited("/l", BY_USER, {"name": "all", "rate": "100/day", "algorithm":
                                                            "fixed_window"})], store=store))

@@ -80,7 +80,7 @@ static int tear_down(void **state)
 
 static struct limit_top *top_of(struct fixture *f, size_t route, size_t limit)
 {
-    return limit_tops_of(f->tops, f->policy)[f->policy->routes[route]->limits[limit]->index];
+    return limit_tops_find(f->tops, f->policy, f->policy->routes[route]->limits[limit]);
 }
 
 static void note(struct limit_top *top, uint64_t at_ms, const char *tail, bool is_denied,
@@ -180,7 +180,7 @@ static void a_reload_keeps_what_stays(void **state)
     before = policy_ref(f->policy);
     load(f, one_limit);
     /* Requests of the old policy have nowhere to write to. */
-    assert_null(limit_tops_of(f->tops, before));
+    assert_null(limit_tops_find(f->tops, before, before->routes[0]->limits[1]));
     policy_unref(&before);
     read_all(f, NOW);
     assert_int_equal(f->count, 2);
@@ -199,7 +199,7 @@ static void the_policy_switches_it_off(void **state)
     memcpy(text, one_limit, sizeof(text));
     *strchr(text, '4') = '0';
     load(f, text);
-    assert_null(limit_tops_of(f->tops, f->policy));
+    assert_null(top_of(f, 1, 0));
     read_all(f, NOW);
     assert_int_equal(f->count, 0);
     load(f, one_limit);
