@@ -220,8 +220,9 @@ static const struct command commands[] = {
     {"run", "run PATH...",
      "Run the proxy with the policies in PATH (files, or directories of *.yaml).  Logs go to "
      "stderr, the\n"
-     "access log to stdout.  SIGTERM finishes what runs and exits 0; SIGHUP loads the policies "
-     "again.",
+     "access log to stdout.  SIGTERM finishes what runs and exits 0; policies are loaded "
+     "again\n"
+     "when they change, and on SIGHUP.",
      run_run},
     {"check", "check [--format json] PATH...",
      "Report every error and warning in the policies, with file, line and column.", run_check},

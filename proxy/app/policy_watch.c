@@ -22,7 +22,8 @@ struct folder {
     char *path;
     dev_t device;
     ino_t inode;
-    struct folder_watch *watch; /* NULL: could not be opened */
+    struct folder_watch *watch; /* NULL: could not be opened, ... */
+    bool is_told;               /* ... which is in the log */
 };
 
 /* What was seen of some files. */
@@ -141,9 +142,10 @@ static void watch_folder(struct policy_watch *w, struct folder *f)
     f->device = status.st_dev;
     f->inode = status.st_ino;
     error = folder_watch_open(w->loop, f->path, on_event, w, &f->watch);
-    if (error != 0)
+    if (error != 0 && !f->is_told)
         log_warn(NULL, "cannot watch a folder: its files are looked at every 10 seconds",
                  LOG_STR("folder", f->path), LOG_STR("error", strerror(-error)));
+    f->is_told = error != 0;
 }
 
 static void watch_folders(struct policy_watch *w)
@@ -154,8 +156,6 @@ static void watch_folders(struct policy_watch *w)
 
 static void add_folder(struct policy_watch *w, struct slice path)
 {
-    while (path.len > 1 && path.at[path.len - 1] == '/')
-        path.len--;
     for (size_t i = 0; i < w->folder_count; i++)
         if (slice_equal(slice_of(w->folders[i].path), path))
             return;
@@ -175,15 +175,28 @@ static struct slice folder_of(struct slice path)
     return slash > path.at ? slice_head(path, (size_t)(slash - path.at)) : SLICE("/");
 }
 
-/* And the one around it, where the folder itself may be replaced. */
+static bool is_link(struct slice path)
+{
+    char *text = mem_copy_slice(path);
+    struct stat status;
+    bool result = lstat(text, &status) == 0 && S_ISLNK(status.st_mode);
+
+    free(text);
+    return result;
+}
+
+/* And the one around it, where a link leads to the folder and may lead elsewhere one day. */
 static void add_folders_of(struct policy_watch *w, const char *path)
 {
     struct stat status;
     bool is_folder = stat(path, &status) == 0 && S_ISDIR(status.st_mode);
     struct slice folder = is_folder ? slice_of(path) : folder_of(slice_of(path));
 
+    while (folder.len > 1 && folder.at[folder.len - 1] == '/')
+        folder.len--;
     add_folder(w, folder);
-    add_folder(w, folder_of(folder));
+    if (is_link(folder))
+        add_folder(w, folder_of(folder));
 }
 
 static void clear_folders(struct policy_watch *w)

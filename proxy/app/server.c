@@ -310,7 +310,7 @@ static void announce(struct server *s)
     if (s->admin != NULL)
         make_definite(policy->settings.admin, admin_port(s->admin), admin_address);
     log_write(LOG_INFO, NULL, "ready", fields);
-    if (s->state == SERVER_RUNNING)
+    if (s->state != SERVER_STOPPING)
         reload_tell(s->reload, s->notify);
 }
 
@@ -359,10 +359,10 @@ static bool take_passed_socket(struct server *s)
 
 static bool start(struct server *s, const char *const *paths, size_t path_count)
 {
-    CHECK(loop_open(&s->loop) == 0);
-    s->notify = notify_open(s->loop, why_not_live, s);
     if (!take_passed_socket(s))
         return false;
+    CHECK(loop_open(&s->loop) == 0);
+    s->notify = notify_open(s->loop, why_not_live, s);
     s->reload = reload_open(s->loop, paths, path_count);
     if (s->reload == NULL)
         return false;
@@ -401,7 +401,8 @@ static void stop(struct server *s)
         reload_close(&s->reload);
     if (s->passed_fd >= 0)
         close(s->passed_fd);
-    notify_close(&s->notify);
+    if (s->notify != NULL)
+        notify_close(&s->notify);
     if (s->loop != NULL) {
         (void)!loop_on_signal(s->loop, SIGTERM, NULL, NULL);
         (void)!loop_on_signal(s->loop, SIGINT, NULL, NULL);

@@ -137,6 +137,32 @@ def test_sigterm_finishes_what_is_in_flight(start, make_origin):
     assert proxy.wait_exit(10 * SLOWNESS) == 0
 
 
+def test_questions_while_one_worker_has_ended_and_another_has_not(start, make_origin):
+    arrived, may_go_on = threading.Event(), threading.Event()
+
+    def handler(_request, connection):
+        arrived.set()
+        may_go_on.wait(30)
+        connection.answer(200, b"ok")
+
+    proxy = start(policy(make_origin(handler).url, [limited("/l", BUCKET)], workers=3))
+    with RawClient(proxy.listen, timeout_s=60) as client:
+        client.send("GET /l HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert arrived.wait(10)
+        proxy.send_signal(signal.SIGTERM)
+        wait_until(lambda: proxy.metric("workers") == 1, 10 * SLOWNESS, "two workers have ended")
+        assert proxy.admin("GET", "/").json()["state"] == "stopping"
+        # Whose mailboxes are gone is asked nothing.
+        assert proxy.admin("GET", "/limits").json()["reason"] == "stopping"
+        assert proxy.admin("GET", "/locks").json()["reason"] == "stopping"
+        assert proxy.admin("POST", "/drain").json() == {"state": "stopping"}
+        assert proxy.admin("POST", "/reload").status == 409
+        proxy.send_signal(signal.SIGHUP)
+        may_go_on.set()
+        assert client.read_response().status == 200
+    assert proxy.wait_exit(20 * SLOWNESS) == 0
+
+
 def not_accepting(proxy):
     try:
         proxy.connect(1).close()

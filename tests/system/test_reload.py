@@ -25,6 +25,11 @@ def wait_burst(proxy, burst):
     wait_until(lambda: shown_burst(proxy) == burst, SECONDS, f"burst {burst} in force")
 
 
+def logged(proxy, event):
+    """The lines of this event, once there is one."""
+    return wait_until(lambda: [entry for entry in proxy.log() if entry["event"].startswith(event)], SECONDS, event)
+
+
 def replace(path, text):
     """As editors and deployments do: a new file takes the old one's name."""
     with open(f"{path}.new", "w") as file:
@@ -147,9 +152,9 @@ def test_mistakes_leave_what_is_in_force(start, origin):
     assert proxy.request("GET", "/l").status == 200
     replace(proxy.policy_path, good.replace('"routes"', '"rotues"'))
     wait_until(lambda: proxy.metric("config_last_reload_successful") == 0, SECONDS, "refused")
-    said = [entry for entry in proxy.log() if entry["event"] == "error in a policy"]
+    said = logged(proxy, "error in a policy")
     assert said[0]["file"] == proxy.policy_path and said[0]["line"] > 1 and "routes" in said[0]["message"]
-    failed = [entry for entry in proxy.log() if entry["event"].startswith("reload failed")]
+    failed = logged(proxy, "reload failed")
     assert failed[0]["why"] == "bad-policies" and failed[0]["hash"] == proxy.admin("GET", "/").json()["hash"]
     assert proxy.scrape("/ready").status == 200
     # The limit is the same one, with what was used of it.

@@ -97,7 +97,7 @@ def test_nobody_listens(start, origin, tmp_path):
     """A manager that is gone is no reason to end."""
     proxy = start(policy(origin.url), env={"NOTIFY_SOCKET": str(tmp_path / "nothing")})
     assert proxy.request("GET", "/").status == 200
-    assert any("service manager" in entry["event"] for entry in proxy.log())
+    wait_until(lambda: any("service manager" in entry["event"] for entry in proxy.log()), SECONDS, "it is said")
 
 
 @pytest.fixture
