@@ -92,8 +92,8 @@ struct http_request {
     bool expects_continue;
     bool wants_close;     /* the connection ends with this exchange */
     bool wants_upgrade;   /* Connection: upgrade, with an Upgrade field */
-    struct slice upgrade; /* what of it goes to the service (upgrade_offer); at == NULL: nothing */
     bool asks_trailers;   /* the service is told that we take trailers */
+    struct slice upgrade; /* what of it goes to the service (upgrade_offer); at == NULL: nothing */
 };
 
 struct http_response {

@@ -108,6 +108,9 @@ static void put_upgrade(struct out *out, struct slice protocols)
     check_text(from, out->at - 2);
 }
 
+/* "Connection: upgrade, TE", "Upgrade: " and "TE: trailers", each with its line end. */
+#define HOP_BYTES 64
+
 /* What is between us and the service alone. */
 static void put_hop(struct out *out, const struct http_request *head)
 {
@@ -132,9 +135,10 @@ struct slice http_write_request(struct arena *arena, const struct http_request *
     bool has_length = head->body == HTTP_BODY_LENGTH ||
                       (head->body == HTTP_BODY_NONE && method_expects_body(head->method));
     enum http_body framing = has_length ? HTTP_BODY_LENGTH : head->body;
-    size_t room = head->method.len + head->path.len + head->query.len +
-                  fields_bytes(&head->fields) + 144 + head->upgrade.len;
-    char *start = arena_reserve(arena, room);
+    size_t room =
+        head->method.len + head->path.len + head->query.len + fields_bytes(&head->fields) + 80;
+    bool has_hop = head->upgrade.at != NULL || head->asks_trailers;
+    char *start = arena_reserve(arena, has_hop ? room + HOP_BYTES + head->upgrade.len : room);
     struct out out = {start};
 
     CHECK(head->body != HTTP_BODY_UNTIL_CLOSE);
@@ -149,7 +153,7 @@ struct slice http_write_request(struct arena *arena, const struct http_request *
     put(&out, SLICE(" HTTP/1.1\r\n"));
     put_fields(&out, &head->fields);
     put_framing(&out, framing, head->body == HTTP_BODY_LENGTH ? head->content_length : 0);
-    if (head->upgrade.at != NULL || head->asks_trailers)
+    if (has_hop)
         put_hop(&out, head);
     put(&out, SLICE("\r\n"));
     arena_commit(arena, (size_t)(out.at - start));
@@ -170,9 +174,9 @@ static void put_status_line(struct out *out, const struct http_response *head)
 struct slice http_write_response(struct arena *arena, const struct http_response *head,
                                  const struct http_write_framing *framing)
 {
-    size_t room = head->reason.len + fields_bytes(&head->fields) + framing->date.len +
-                  head->upgrade.len + 192;
-    char *start = arena_reserve(arena, room);
+    size_t room = head->reason.len + fields_bytes(&head->fields) + framing->date.len + 160;
+    bool has_hop = head->upgrade.at != NULL;
+    char *start = arena_reserve(arena, has_hop ? room + HOP_BYTES + head->upgrade.len : room);
     struct out out = {start};
     bool has_date;
 
@@ -182,7 +186,7 @@ struct slice http_write_response(struct arena *arena, const struct http_response
     if (framing->date.at != NULL && !has_date)
         put_field(&out, SLICE("Date"), framing->date);
     put_framing(&out, framing->body, framing->content_length);
-    if (head->upgrade.at != NULL) {
+    if (has_hop) {
         put_connection(&out, SLICE("upgrade"));
         put_upgrade(&out, head->upgrade);
     }

@@ -295,7 +295,7 @@ static bool may_send(struct upstream_exchange *exchange)
 {
     const struct upstream_events *events = exchange->events;
 
-    if (!exchange->has_waited || events->may_send == NULL || events->may_send(exchange->owner))
+    if (events->may_send == NULL || events->may_send(exchange->owner))
         return true;
     if (exchange->tag == UPSTREAM_EXCHANGE_TAG) {
         stop_waiting(exchange);
@@ -374,7 +374,7 @@ static void start(struct upstream_exchange *exchange)
     upstream_pool_enter(pool);
     CHECK(!pool->is_closing);
     pool->exchange_count++;
-    if (!may_send(exchange) || take_idle(exchange)) {
+    if ((exchange->has_waited && !may_send(exchange)) || take_idle(exchange)) {
         upstream_pool_leave(pool);
         return;
     }
@@ -480,16 +480,19 @@ void upstream_read_start(struct upstream_exchange *exchange)
 void upstream_resume(struct upstream_exchange *exchange)
 {
     struct upstream_pool *pool = exchange->pool;
+    struct list_node *idle;
 
     CHECK_TAG(exchange, UPSTREAM_EXCHANGE);
     if (!exchange->is_aside)
         return;
     exchange->is_aside = false;
     upstream_pool_enter(pool);
-    if (!take_idle(exchange)) {
-        wait(exchange, true);
+    wait(exchange, true);
+    idle = list_first(&pool->conns[UPSTREAM_CONN_IDLE]);
+    if (idle != NULL)
+        upstream_pool_ready(CONTAINER_OF(idle, struct upstream_conn, node));
+    else
         upstream_pool_pump(pool);
-    }
     upstream_pool_leave(pool);
 }
 

@@ -107,7 +107,7 @@ void upstream_send_end(struct upstream_exchange *exchange);
 /* Backpressure from the client.  Bytes already read (at most one read buffer) still come. */
 void upstream_read_stop(struct upstream_exchange *exchange);
 void upstream_read_start(struct upstream_exchange *exchange);
-/* After may_send said false: as if it had not been asked.  Legal at any time. */
+/* After may_send said false: it is asked again.  Legal at any time. */
 void upstream_resume(struct upstream_exchange *exchange);
 /* Give up: the connection is closed (the service may still be at work), that of a tunnel with a
  * reset.  *exchange becomes NULL. */

@@ -15,7 +15,7 @@ static bool upload_may_follow(enum relay_upload from, enum relay_upload to)
 static void set_upload(struct relay *relay, enum relay_upload upload)
 {
     CHECK(upload_may_follow(relay->upload, upload));
-    if (relay->upload == RELAY_ASKED || (relay->is_tunnel && upload == RELAY_NONE))
+    if (relay->upload == RELAY_ASKED || (relay->tunnel != NULL && upload == RELAY_NONE))
         timer_stop(relay->loop, &relay->timer);
     relay->upload = upload;
 }
@@ -92,37 +92,36 @@ void relay_send_head(struct relay *relay, const struct http_response *head)
 static void on_idle_timer(struct timer *timer)
 {
     struct relay *relay = CONTAINER_OF(timer, struct relay, timer);
-    uint64_t idle_ms = loop_now_ms(relay->loop) - relay->moved_at_ms;
+    struct relay_tunnel *tunnel = relay->tunnel;
+    uint64_t idle_ms = loop_now_ms(relay->loop) - tunnel->moved_at_ms;
 
-    if (idle_ms < relay->idle_ms)
-        timer_start(relay->loop, timer, relay->idle_ms - idle_ms, on_idle_timer);
+    if (idle_ms < tunnel->idle_ms)
+        timer_start(relay->loop, timer, tunnel->idle_ms - idle_ms, on_idle_timer);
     else
-        relay->on_idle(relay);
+        tunnel->on_idle(relay);
 }
 
 static void note_movement(struct relay *relay)
 {
-    if (relay->is_tunnel)
-        relay->moved_at_ms = loop_now_ms(relay->loop);
+    if (relay->tunnel != NULL)
+        relay->tunnel->moved_at_ms = loop_now_ms(relay->loop);
 }
 
-void relay_switch(struct relay *relay, const struct http_response *head, uint64_t idle_ms,
-                  void (*on_idle)(struct relay *relay))
+void relay_switch(struct relay *relay, const struct http_response *head,
+                  struct relay_tunnel *tunnel)
 {
     CHECK(relay->conn != NULL && relay->upload == RELAY_NONE);
     set_upload(relay, RELAY_FLOWING);
-    relay->is_tunnel = true;
-    relay->idle_ms = idle_ms;
-    relay->on_idle = on_idle;
+    relay->tunnel = tunnel;
     note_movement(relay);
-    timer_start(relay->loop, &relay->timer, idle_ms, on_idle_timer);
+    timer_start(relay->loop, &relay->timer, tunnel->idle_ms, on_idle_timer);
     if (http_conn_switch(relay->conn, head) == STREAM_FULL)
         upstream_read_stop(relay->exchange);
 }
 
 void relay_on_service_half_close(struct relay *relay)
 {
-    relay->has_service_ended = true;
+    relay->tunnel->has_service_ended = true;
     http_conn_send_shut(relay->conn);
 }
 

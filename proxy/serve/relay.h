@@ -27,6 +27,8 @@
 #define RELAY_UPLOAD_ENUM(id) RELAY_##id,
 enum relay_upload { RELAY_UPLOADS(RELAY_UPLOAD_ENUM) RELAY_UPLOAD_COUNT };
 
+struct relay_tunnel;
+
 struct relay {
     struct loop *loop;
     struct http_conn *conn;             /* NULL once the client is gone */
@@ -34,8 +36,14 @@ struct relay {
     struct timer timer;                 /* RELAY_ASKED; of a tunnel: its idle timeout */
     enum relay_upload upload;
     bool expects_continue, is_client_http10;
-    bool is_tunnel, has_service_ended; /* its side of the tunnel */
-    uint64_t idle_ms, moved_at_ms;     /* of a tunnel */
+    struct relay_tunnel *tunnel; /* NULL: it is none */
+};
+
+/* In the request's memory. */
+struct relay_tunnel {
+    uint64_t idle_ms, moved_at_ms;
+    bool has_service_ended; /* its side */
+    /* No byte has moved either way for idle_ms. */
     void (*on_idle)(struct relay *relay);
 };
 
@@ -52,10 +60,9 @@ void relay_send_head(struct relay *relay, const struct http_response *head);
 void relay_send_body(struct relay *relay, struct slice data);
 void relay_on_service_body(struct relay *relay, struct slice data);
 void relay_on_service_drain(struct relay *relay);
-/* head is a 101 for the client, whose connection is there.  on_idle comes when no byte has moved
- * either way for idle_ms. */
-void relay_switch(struct relay *relay, const struct http_response *head, uint64_t idle_ms,
-                  void (*on_idle)(struct relay *relay));
+/* head is a 101 for the client, whose connection is there.  tunnel has idle_ms and on_idle. */
+void relay_switch(struct relay *relay, const struct http_response *head,
+                  struct relay_tunnel *tunnel);
 void relay_on_service_half_close(struct relay *relay);
 
 /* From the client's side. */
@@ -67,7 +74,7 @@ void relay_on_client_drain(struct relay *relay);
 /* Both sides of a tunnel have ended: relay_finish closes the service's connection. */
 static inline bool relay_is_over(const struct relay *relay)
 {
-    return relay->has_service_ended && relay->upload == RELAY_DONE;
+    return relay->tunnel != NULL && relay->tunnel->has_service_ended && relay->upload == RELAY_DONE;
 }
 void relay_finish(struct relay *relay);
 

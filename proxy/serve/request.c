@@ -202,10 +202,6 @@ static enum step_next step_send(struct request *r)
 
 static enum step_next step_relay(struct request *r)
 {
-    if (r->relay.is_tunnel && r->relay.exchange != NULL && relay_is_over(&r->relay)) {
-        relay_finish(&r->relay);
-        r->service_end = SERVICE_ENDED;
-    }
     if (r->service_end == SERVICE_OPEN || r->gate.is_paused)
         return STEP_WAIT;
     r->at = AT_release;
@@ -343,7 +339,7 @@ static void on_client_body(void *exchange, struct slice data)
     struct request *r = exchange;
 
     CHECK_TAG(r, REQUEST);
-    if (r->relay.is_tunnel)
+    if (r->relay.tunnel != NULL)
         request_count_tunnel_bytes(r, POLICY_TO_SERVICE, data.len);
     if (r->is_guarded && request_look(r) != GUARD_GO_ON) {
         /* The connection is stopped, so this is all there is; a stopped request wants none of it.
@@ -372,8 +368,7 @@ static void on_client_body_end(void *exchange)
         r->gate.has_upload_end = true;
     else
         request_end_upload(r);
-    if (r->relay.is_tunnel)
-        request_run(r);
+    request_end_tunnel(r);
 }
 
 static void on_client_body_early(void *exchange)
@@ -408,7 +403,7 @@ static const struct {
  * got as a whole cannot be finished, and a tunnel has two ends. */
 static bool may_detach(const struct request *r, enum http_gone why)
 {
-    return why != HTTP_GONE_SHUTDOWN && r->at == AT_relay && !r->relay.is_tunnel &&
+    return why != HTTP_GONE_SHUTDOWN && r->at == AT_relay && r->relay.tunnel == NULL &&
            request_was_forwarded(r) &&
            (r->relay.upload == RELAY_NONE || r->relay.upload == RELAY_DONE) &&
            r->route->on_client_abort == POLICY_CLIENT_ABORT_FINISH;

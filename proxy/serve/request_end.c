@@ -125,8 +125,8 @@ void request_settle(struct request *r)
         gate_clear(&r->gate);
     if (!r->is_counted)
         count(r, duration_us);
-    if (r->relay.is_tunnel)
-        request_end_tunnel(r);
+    if (r->relay.tunnel != NULL)
+        metrics_add(r->env->shard, r->route->tunnels_slot, -1);
     log_request(r, duration_us);
     CHECK(r->env->active_requests > 0);
     r->env->active_requests--;

@@ -103,6 +103,8 @@ void request_flush_gate(struct request *r);
 void request_on_judged(void *owner, bool may_go_on);
 void request_on_finished(void *owner, bool may_go_on);
 
+/* To the client. */
+void request_send_head(struct request *r, const struct http_response *head);
 /* The head of the service's answer has come. */
 void request_note_answer(struct request *r);
 
@@ -111,11 +113,13 @@ void request_note_answer(struct request *r);
 /* The service's events. */
 void request_on_switch(void *owner, const struct http_response *head);
 void request_on_half_close(void *owner);
-/* The 101 goes to the client. */
-void request_send_switch(struct request *r, const struct http_response *head);
-void request_count_tunnel_bytes(struct request *r, enum policy_way way, size_t bytes);
-/* For the metrics. */
+/* answer, a 101, goes to the client. */
+void request_open_tunnel(struct request *r, const struct http_response *answer);
+/* If both sides of the tunnel have ended, so has the service's part; request_end_tunnel then goes
+ * on with the next step. */
+void request_finish_tunnel(struct request *r);
 void request_end_tunnel(struct request *r);
+void request_count_tunnel_bytes(struct request *r, enum policy_way way, size_t bytes);
 
 /* ---- request_end.c ---- */
 

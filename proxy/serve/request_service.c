@@ -62,17 +62,13 @@ enum guard_check request_look(struct request *r)
     return check;
 }
 
-static void send_head(struct request *r, const struct http_response *head);
-
 /* What was held goes to the client. */
 void request_flush_gate(struct request *r)
 {
     struct buf *body = &r->gate.body;
 
-    if (r->gate.head != NULL && r->gate.head->status == 101)
-        request_send_switch(r, TAKE(&r->gate.head));
-    else if (r->gate.head != NULL)
-        send_head(r, TAKE(&r->gate.head));
+    if (r->gate.head != NULL)
+        request_send_head(r, TAKE(&r->gate.head));
     if (buf_len(body) > 0)
         relay_send_body(&r->relay, buf_slice(body));
     buf_clear(body);
@@ -119,10 +115,14 @@ void request_on_judged(void *owner, bool may_go_on)
         r->gate.is_paused = false;
         if (r->relay.exchange != NULL) {
             request_flush_gate(r);
-            upstream_resume(r->relay.exchange);
             upstream_read_start(r->relay.exchange);
         }
         resume_upload(r);
+        request_finish_tunnel(r);
+        if (r->relay.exchange != NULL)
+            upstream_resume(r->relay.exchange);
+        if (r->tag != REQUEST_TAG) /* it was looked at once more, and ended */
+            return;
     }
     request_run(r);
 }
@@ -169,7 +169,25 @@ static void on_service_interim(void *owner, const struct http_response *head)
         relay_on_interim(&r->relay, head);
 }
 
-static void send_head(struct request *r, const struct http_response *head)
+/* What few answers have.  True: it has been sent. */
+static bool send_special_head(struct request *r, const struct http_response *head,
+                              struct http_response *answer)
+{
+    const struct policy_settings *settings = &r->policy->settings;
+
+    if (head->status == 101) {
+        request_open_tunnel(r, answer);
+        return true;
+    }
+    if (head->status == 426 && r->route->upgrade == POLICY_UPGRADE_FORWARD)
+        answer->upgrade = upgrade_required(head, r->arena);
+    if (settings->trailer_count > 0 && head->body == HTTP_BODY_CHUNKED &&
+        trailers_are_wanted(r->head))
+        trailers_announce(&answer->fields, settings, r->arena);
+    return false;
+}
+
+void request_send_head(struct request *r, const struct http_response *head)
 {
     struct http_response answer;
 
@@ -177,11 +195,9 @@ static void send_head(struct request *r, const struct http_response *head)
     if (!r->is_detached)
         r->status = head->status;
     forward_response(head, r->verdict, r->request_id, r->arena, &answer);
-    if (head->status == 426 && r->route->upgrade == POLICY_UPGRADE_FORWARD)
-        answer.upgrade = upgrade_required(head, r->arena);
-    if (r->policy->settings.trailer_count > 0 && head->body == HTTP_BODY_CHUNKED &&
-        trailers_are_wanted(r->head))
-        trailers_announce(&answer.fields, &r->policy->settings, r->arena);
+    if ((head->status == 101 || head->status == 426 || r->policy->settings.trailer_count > 0) &&
+        send_special_head(r, head, &answer))
+        return;
     relay_send_head(&r->relay, &answer);
 }
 
@@ -203,14 +219,14 @@ static void on_service_head(void *owner, const struct http_response *head)
     if (r->is_guarded &&
         (request_look(r) == GUARD_STOP || !gate_take_head(&r->gate, head, r->head->is_head)))
         return;
-    send_head(r, head);
+    request_send_head(r, head);
 }
 
 static void on_service_body(void *owner, struct slice data)
 {
     struct request *r = owner;
 
-    if (r->relay.is_tunnel)
+    if (r->relay.tunnel != NULL)
         request_count_tunnel_bytes(r, POLICY_TO_CLIENT, data.len);
     if (r->is_guarded) {
         if (request_look(r) == GUARD_STOP)

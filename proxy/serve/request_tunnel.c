@@ -1,6 +1,5 @@
 /* A request that became a tunnel: its guards hold on as long as it lives, and each piece that goes
  * through it is looked at as the pieces of a body are. */
-#include "serve/forward.h"
 #include "serve/request_private.h"
 
 static void on_idle(struct relay *relay)
@@ -15,16 +14,15 @@ static void on_idle(struct relay *relay)
     request_run(r);
 }
 
-void request_send_switch(struct request *r, const struct http_response *head)
+void request_open_tunnel(struct request *r, const struct http_response *answer)
 {
-    struct http_response answer;
+    struct relay_tunnel *tunnel = arena_calloc(r->arena, 1, sizeof(*tunnel));
 
-    r->is_head_sent = true;
-    r->status = head->status;
-    forward_response(head, r->verdict, r->request_id, r->arena, &answer);
+    tunnel->idle_ms = r->policy->settings.tunnel_timeout_ms;
+    tunnel->on_idle = on_idle;
     metrics_add(r->env->shard, r->route->tunnels_slot, 1);
     request_count(r);
-    relay_switch(&r->relay, &answer, r->policy->settings.tunnel_timeout_ms, on_idle);
+    relay_switch(&r->relay, answer, tunnel);
 }
 
 void request_on_switch(void *owner, const struct http_response *head)
@@ -44,7 +42,7 @@ void request_on_switch(void *owner, const struct http_response *head)
             r->gate.head = head;
         return;
     }
-    request_send_switch(r, head);
+    request_send_head(r, head);
 }
 
 void request_on_half_close(void *owner)
@@ -57,15 +55,26 @@ void request_on_half_close(void *owner)
         return;
     }
     relay_on_service_half_close(&r->relay);
+    request_end_tunnel(r);
+}
+
+void request_finish_tunnel(struct request *r)
+{
+    if (r->relay.exchange == NULL || !relay_is_over(&r->relay))
+        return;
+    relay_finish(&r->relay);
+    r->service_end = SERVICE_ENDED;
+}
+
+void request_end_tunnel(struct request *r)
+{
+    if (r->relay.tunnel == NULL)
+        return;
+    request_finish_tunnel(r);
     request_run(r);
 }
 
 void request_count_tunnel_bytes(struct request *r, enum policy_way way, size_t bytes)
 {
     metrics_add(r->env->shard, r->route->tunnel_bytes_slots[way], (int64_t)bytes);
-}
-
-void request_end_tunnel(struct request *r)
-{
-    metrics_add(r->env->shard, r->route->tunnels_slot, -1);
 }

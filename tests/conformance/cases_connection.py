@@ -107,7 +107,8 @@ for kind, option in (("answer-nominated-stays", b"Connection: X-Hop\r\nX-Hop: 1"
 # ---- Upgrade ------------------------------------------------------------------------------------------
 GROUP = "Upgrade"
 H2C = (b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA", b"Connection: Upgrade, HTTP2-Settings")
-one("h2c-does-not-reach-the-service", "9110 7.8; 7540 3.2", H2C, {"upgrade": None, "http2-settings": None})
+one("h2c-does-not-reach-the-service", "9110 7.8; 7540 3.2", H2C, {"upgrade": None, "http2-settings": None}, basis="choice",
+    note="as upgrade-to-tls-not-offered")
 one("h2c-in-a-list", "9110 7.8", (b"Upgrade: websocket, h2c", b"Connection: upgrade, http2-settings", b"HTTP2-Settings: AA"),
     {"upgrade": lambda values: "h2c" not in ",".join(values)}, EITHER)
 one("upgrade-without-connection", "9110 7.8", (b"Upgrade: websocket",), {"upgrade": None})
@@ -214,7 +215,8 @@ case("101-unasked-opens-no-tunnel", "9110 7.8", [head(b"GET / HTTP/1.1", *H2C), 
      service=[[b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n"]],
      note="what follows is a request of its own, and is looked at as one")
 case("upgrade-with-body", "9110 7.8", post(b"Upgrade: h2c", b"Connection: upgrade", b"Content-Length: 4", body=b"data"),
-     [Seen("POST", "/p", b"data", {"upgrade": None})], [Answer(200, b"POST /p")], KEPT)
+     [Seen("POST", "/p", b"data", {"upgrade": None})], [Answer(200, b"POST /p")], KEPT, basis="choice",
+     note="as upgrade-to-tls-not-offered")
 case("pipelined-behind-upgrade", "9110 7.8", head(b"GET /1 HTTP/1.1", *H2C) + head(b"GET /2 HTTP/1.1"),
      [Seen(target="/1"), Seen(target="/2")], [Answer(200, b"GET /1"), Answer(200, b"GET /2")], KEPT)
 

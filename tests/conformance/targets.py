@@ -70,13 +70,13 @@ http {{
     client_header_buffer_size 1k; large_client_header_buffers 4 8k;
     client_header_timeout {ms}ms; client_body_timeout {ms}ms; keepalive_timeout {ms}ms; send_timeout {ms}ms;
     upstream service {{ server 127.0.0.1:{service} max_fails=0; keepalive 16; }}
-    map $http_upgrade $connection {{ "" ""; default upgrade; }}
+    map $http_upgrade $hop_options {{ "" ""; default upgrade; }}
     server {{
         listen 127.0.0.1:{port};
         location / {{
             proxy_pass http://service;
             proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade;
-            proxy_set_header Connection $connection; proxy_set_header Host $http_host;
+            proxy_set_header Connection $hop_options; proxy_set_header Host $http_host;
             proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto $scheme;
             proxy_request_buffering off; proxy_read_timeout {ms}ms; proxy_send_timeout {ms}ms;
         }}

@@ -351,10 +351,11 @@ static void on_idle(struct relay *relay)
 static void test_a_tunnel(void **state)
 {
     static const struct http_response switching = {.status = 101};
+    struct relay_tunnel tunnel = {.idle_ms = 60000, .on_idle = on_idle};
     struct relay *relay = begin(*state, HTTP_BODY_NONE, false);
 
     relay_on_connected(relay);
-    relay_switch(relay, &switching, 60000, on_idle);
+    relay_switch(relay, &switching, &tunnel);
     relay_on_client_body(relay, SLICE("a"));
     fake.service_status = STREAM_FULL;
     relay_on_client_body(relay, SLICE("b"));
@@ -374,11 +375,12 @@ static void test_a_tunnel(void **state)
 static void test_an_idle_tunnel(void **state)
 {
     static const struct http_response switching = {.status = 101};
+    struct relay_tunnel tunnel = {.idle_ms = 20, .on_idle = on_idle};
     struct fixture *f = *state;
     struct relay *relay = begin(f, HTTP_BODY_NONE, false);
 
     idle_count = 0;
-    relay_switch(relay, &switching, 20, on_idle);
+    relay_switch(relay, &switching, &tunnel);
     while (idle_count == 0)
         loop_turn(f->loop);
     assert_log("switch cancel");
