@@ -11,6 +11,10 @@
 #define UNUSED(x) ((void)(x))
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
+/* What a macro stands for, as text. */
+#define TEXT_OF(macro) TEXT_OF_(macro)
+#define TEXT_OF_(text) #text
+
 _Noreturn void check_failed(const char *condition, const char *file, int line);
 
 #define CHECK(condition)                                                                           \

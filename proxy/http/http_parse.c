@@ -483,3 +483,9 @@ enum http_fault http_parse_response(struct slice head, const struct http_scan *s
     *ret_response = response;
     return HTTP_FAULT_NONE;
 }
+
+const char *http_parse_library_version(void)
+{
+    return TEXT_OF(LLHTTP_VERSION_MAJOR) "." TEXT_OF(LLHTTP_VERSION_MINOR) "." TEXT_OF(
+        LLHTTP_VERSION_PATCH);
+}

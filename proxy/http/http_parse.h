@@ -80,4 +80,7 @@ MUST_USE enum http_fault http_parse_response(struct slice head, const struct htt
                                              struct arena *arena, bool to_head,
                                              struct http_response *ret_response);
 
+/* "8.1.0"; static. */
+const char *http_parse_library_version(void);
+
 #endif

@@ -441,3 +441,8 @@ const char *yaml_kind_phrase(enum yaml_kind kind)
 {
     return kind == YAML_SEQUENCE ? "a list" : kind == YAML_MAPPING ? "a section" : "a single value";
 }
+
+const char *yaml_library_version(void)
+{
+    return yaml_get_version_string();
+}

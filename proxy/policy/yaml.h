@@ -61,4 +61,7 @@ struct yaml_node *yaml_node_add(struct arena *arena, enum yaml_kind kind, struct
 void yaml_append(struct arena *arena, struct yaml_node *parent, struct yaml_node *key,
                  struct yaml_node *value);
 
+/* "0.2.5"; static. */
+const char *yaml_library_version(void);
+
 #endif

@@ -2,7 +2,7 @@
  * reply is read.  A reply that arrives in pieces keeps its arena across reads. */
 #include "store/reply.h"
 
-#include <hiredis/read.h>
+#include <hiredis/hiredis.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -210,4 +210,9 @@ enum reply_progress reply_reader_next(struct reply_reader *reader, struct slice 
             return REPLY_MORE;
         reader_feed(reader, data);
     }
+}
+
+const char *reply_library_version(void)
+{
+    return TEXT_OF(HIREDIS_MAJOR) "." TEXT_OF(HIREDIS_MINOR) "." TEXT_OF(HIREDIS_PATCH);
 }

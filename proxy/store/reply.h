@@ -78,5 +78,7 @@ MUST_USE enum reply_progress reply_reader_next(struct reply_reader *reader, stru
                                                const struct reply **ret_reply);
 /* Why it is broken; lent. */
 const char *reply_reader_error(const struct reply_reader *reader);
+/* "0.14.1"; static. */
+const char *reply_library_version(void);
 
 #endif

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import signal
 import subprocess
 import threading
@@ -238,6 +239,8 @@ def command(*arguments, **options):
 def test_version_and_help():
     version = command("version")
     assert version.returncode == 0 and version.stdout.startswith("lockkeeper 0.")
+    for library in ("libuv", "llhttp", "hiredis", "libyaml", "jansson", "Lua", "OpenSSL"):
+        assert re.search(rf"^  {library} \d+\.\d+", version.stdout, re.M), library
     text = command("help")
     assert text.returncode == 0
     for name in ("run", "check", "explain", "version", "help"):
