@@ -26,7 +26,7 @@ static const char policy_text[] =
     "upstream: http://192.0.2.1:80\n"
     "upstream_options: { max_connections: 2, max_waiting: 4 }\n"
     "timeouts: { header: 10s, body: 11s, idle: 12s, write: 13s, connect: 3s, response: 10s,\n"
-    "            response_body: 11s, upstream_idle: 12s }\n"
+    "            response_body: 11s, upstream_idle: 12s, tunnel: 14s }\n"
     "sizes: { max_header_bytes: 1KiB, max_header_count: 16, max_target_bytes: 256, max_body_bytes: "
     "600 }\n"
     "access_log: off\n"
@@ -48,6 +48,8 @@ struct service {
 struct exchange {
     struct strict_message head;
     struct strict_body body;
+    size_t
+        behind; /* where the input goes on behind the head: a tunnel's bytes, if it becomes one */
     struct service *service; /* that it went out to last; NULL: to none */
     size_t sent_count, answer_at;
 };
@@ -97,12 +99,31 @@ static void read_requests(struct world *w)
         if (strict_request(rest, &limits, &x->head) != STRICT_OK)
             return;
         rest = slice_skip(rest, x->head.head_end);
+        x->behind = w->input.len - rest.len;
         strict_read_body(&x->head, rest, false, &x->body);
         w->exchange_count++;
         if (!x->body.is_whole || x->head.closes)
             return;
         rest = slice_skip(rest, x->body.end);
     }
+}
+
+/* What came behind the head of a 101 in answer to x; false: it is no tunnel. */
+static bool find_tunnel(const struct exchange *x, struct slice *ret_bytes)
+{
+    struct strict_message m;
+    struct slice bytes;
+
+    if (x->service == NULL || !strict_each_option(&x->head, strict_is_option, "upgrade"))
+        return false;
+    bytes = slice_skip(buf_slice(&x->service->peer->delivered), x->answer_at);
+    do {
+        if (strict_response(bytes, &limits, false, &m) != STRICT_OK)
+            return false;
+        bytes = slice_skip(bytes, m.head_end);
+    } while (m.status < 200 && m.status != 101);
+    *ret_bytes = bytes;
+    return m.status == 101;
 }
 
 /* --- what the services see --- */
@@ -142,6 +163,8 @@ static bool is_added(struct slice name)
         "x-forwarded-host",
         "x-request-id",
         "via",
+        "connection",
+        "upgrade",
     };
 
     for (size_t i = 0; i < COUNT_OF(names); i++)
@@ -156,6 +179,11 @@ static void compare_request(const struct exchange *x, const struct strict_messag
     const struct strict_message *head = &x->head;
     size_t at = 0;
 
+    if (strict_count(m, "upgrade") >
+        0) /* only what the client has offered, and a service may take */
+        CHECK(strict_count(head, "upgrade") > 0 && head->minor == 1 &&
+              head->framing == STRICT_NO_BODY &&
+              strict_each_option(head, strict_is_option, "upgrade"));
     CHECK(same(m->method, head->method) && same(m->path, head->path));
     CHECK(same(m->query, head->query) && (m->query.at == NULL) == (head->query.at == NULL));
     CHECK(m->minor == 1 && m->framing == head->framing && m->length == head->length);
@@ -191,6 +219,7 @@ static void on_writing(void *script, struct stream *stream, struct slice first_p
     struct service *service = NULL;
     struct strict_message m;
     struct exchange *x;
+    struct slice tunnel;
     size_t number;
 
     for (size_t i = 0; i < w->service_count; i++)
@@ -202,6 +231,8 @@ static void on_writing(void *script, struct stream *stream, struct slice first_p
     number = running_number(w);
     CHECK(number < w->exchange_count);
     x = &w->exchanges[number];
+    if (x->service == service && find_tunnel(x, &tunnel))
+        return;
     compare_request(x, &m);
     CHECK(x->sent_count++ < 2);
     service->order[service->order_count++] = number;
@@ -212,7 +243,7 @@ static void on_writing(void *script, struct stream *stream, struct slice first_p
 /* All that was written to a service is what went out, with the clients' bodies. */
 static void check_written(struct world *w, const struct service *service)
 {
-    struct slice rest = buf_slice(&service->peer->written);
+    struct slice rest = buf_slice(&service->peer->written), tunnel;
 
     for (size_t i = 0; i < service->order_count; i++) {
         struct exchange *x = &w->exchanges[service->order[i]];
@@ -230,6 +261,12 @@ static void check_written(struct world *w, const struct service *service)
         CHECK(!body.is_whole || x->body.is_whole);
         rest = slice_skip(rest, body.is_whole ? body.end : rest.len);
         buf_clear(&body.data);
+        if (i + 1 == service->order_count && rest.len > 0 && find_tunnel(x, &tunnel)) {
+            struct slice sent = slice_skip(w->input, x->behind);
+
+            CHECK(rest.len <= sent.len && same(rest, slice_head(sent, rest.len)));
+            return;
+        }
     }
     CHECK(rest.len == 0);
 }
@@ -283,6 +320,7 @@ static bool check_answer(struct world *w, const struct exchange *x, struct slice
                   buf_len(&w->client.pending) == 0;
     struct strict_message m;
     struct strict_body body;
+    struct slice tunnel;
     enum strict_verdict verdict;
 
     do {
@@ -292,6 +330,11 @@ static bool check_answer(struct world *w, const struct exchange *x, struct slice
         if (verdict == STRICT_MORE)
             return false;
         *got = slice_skip(*got, m.head_end);
+        if (m.status == 101) { /* from here on the service's bytes as they are */
+            CHECK(x != NULL && find_tunnel(x, &tunnel) && got->len <= tunnel.len);
+            CHECK(same(*got, slice_head(tunnel, got->len)));
+            return false;
+        }
     } while (m.status < 200);
     strict_read_body(&m, *got, is_end, &body);
     CHECK(!body.is_bad);
@@ -354,6 +397,7 @@ static void send_answer(struct fake_peer *peer, unsigned choice)
         "HTTP/1.1 100 Continue\r\n\r\n",
         "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n1",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab",
+        "HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
     };
 
     fake_send(peer, slice_of(answers[choice % COUNT_OF(answers)]));
