@@ -12,7 +12,7 @@ static void tunnels_carry_bytes_and_ends(void **state)
 {
     struct fixture *f = *state;
 
-    f->server.settings.body_timeout_ms = f->server.settings.idle_timeout_ms = 1;
+    f->server.settings.body_timeout_ms = 1;
     say(f, REQUEST("GET /wait", "") REQUEST("GET /now", ""));
     WAIT(f, f->request_count == 1);
     switch_to_x(f);
