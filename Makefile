@@ -136,7 +136,7 @@ ifdef T
 	@$(MAKE) --no-print-directory -j$(JOBS) unit T=$(T) C=$(C)
 else
 	@$(PYTHON) tests/run_tests.py $(if $(filter-out file,$(origin FUZZ_SECONDS)),--fuzz-seconds $(FUZZ_SECONDS),$(if \
-	    $(CI),--fuzz-total-seconds 240,--fuzz-seconds 10))
+	    $(CI),--fuzz-total-seconds 90,--fuzz-seconds 10))
 endif
 
 .PHONY: test-unit
