@@ -339,6 +339,30 @@ def test_renewals_keep_it(world, service, pool):
     assert first.result().header("lock-status").startswith("acquired")
 
 
+def test_what_is_told_of_waiting_and_holding(world, service, pool):
+    """The histograms, and the fields of the access log, of one who waited and of the one he waited for."""
+    lk = world(locked("/x/{key}", "x:{path.key}", wait="20s"), access_log="all")
+    service.hold("a")
+    began = time.monotonic()
+    first = pool.submit(put, lk, "/x/a")
+    service.wait_inside("a")
+    second = pool.submit(put, lk, "/x/a")
+    waiting(lk, 1)
+    waits_since = time.monotonic()
+    wait_until(lambda: time.monotonic() - waits_since > 0.25, 5, "a wait that can be told from none")
+    service.release("a")
+    answers = [first.result(), second.result()]
+    most = time.monotonic() - began
+    assert [answer.status for answer in answers] == [200, 200]
+    tokens = [visit.token for visit in service.of("a")]
+    entries = [lk.wait_access(lambda entry, token=token: entry.get("lock_token") == token) for token in tokens]
+    assert [entry["lock"] for entry in entries] == ["acquired", "waited"]
+    assert 250_000 <= entries[1]["lock_wait_us"] <= most * 1e6 and entries[0]["lock_wait_us"] < entries[1]["lock_wait_us"]
+    for name, count in (("lock_wait_seconds", 1), ("lock_hold_seconds", 2)):
+        assert lk.metric(f"{name}_count", route="x") == count
+        assert 0.25 <= lk.metric(f"{name}_sum", route="x") <= 2 * most, name
+
+
 def test_limits_and_lock_together(world, service, pool):
     """Who does not get the lock is not charged, and who waits is charged once."""
     route = locked("/x/{key}", "x:{path.key}")
