@@ -1,13 +1,12 @@
+/* The low-level functions, for they are all that is needed: EVP asks the providers, and with them
+ * comes a megabyte of tables that a process without TLS never looks at again. */
+#define OPENSSL_SUPPRESS_DEPRECATED
+
 #include "base/digest.h"
 
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <openssl/hmac.h>
-
-static void digest(const EVP_MD *kind, struct slice data, unsigned char *ret_digest)
-{
-    CHECK(EVP_Digest(data.at != NULL ? data.at : "", data.len, ret_digest, NULL, kind, NULL) == 1);
-}
+#include <openssl/sha.h>
 
 static void hex(const unsigned char *bytes, size_t count, char *ret_hex)
 {
@@ -22,18 +21,20 @@ static void hex(const unsigned char *bytes, size_t count, char *ret_hex)
 
 void digest_sha1_hex(struct slice data, char ret_hex[41])
 {
-    unsigned char bytes[EVP_MAX_MD_SIZE];
+    unsigned char bytes[SHA_DIGEST_LENGTH];
+    SHA_CTX context;
 
-    digest(EVP_sha1(), data, bytes);
-    hex(bytes, 20, ret_hex);
+    CHECK(SHA1_Init(&context) == 1 && SHA1_Update(&context, data.at, data.len) == 1 &&
+          SHA1_Final(bytes, &context) == 1);
+    hex(bytes, sizeof(bytes), ret_hex);
 }
 
 void digest_sha256(struct slice data, uint8_t ret_digest[32])
 {
-    unsigned char bytes[EVP_MAX_MD_SIZE];
+    SHA256_CTX context;
 
-    digest(EVP_sha256(), data, bytes);
-    memcpy(ret_digest, bytes, 32);
+    CHECK(SHA256_Init(&context) == 1 && SHA256_Update(&context, data.at, data.len) == 1 &&
+          SHA256_Final(ret_digest, &context) == 1);
 }
 
 void digest_hmac_sha256(struct slice key, struct slice data, uint8_t ret_digest[32])
