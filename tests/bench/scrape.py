@@ -16,7 +16,8 @@ import threading
 import time
 import urllib.request
 
-from bench import Bench, HERE, free_port, run_wrk
+from bench import Contest, run_wrk
+from bench_world import HERE, Bench, free_port
 
 ACCEPT = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
 
@@ -57,13 +58,14 @@ def measure(bench):
     options, rounds, scrapers = bench.options, {"quiet": [], "scraped": []}, []
     bench.start_origin()
     port, url = serve(bench, options.routes)
-    run_wrk(bench, port, 1)  # warm up
+    contest = Contest("scraped", {})
+    run_wrk(bench, contest, port, 1)  # warm up
     for number in range(2 * options.rounds):
         # Each pair begins with the other one.
         is_scraped = (number % 2) ^ (number // 2 % 2)
         if is_scraped:
             scrapers.append(Scraper(url))
-        rounds["scraped" if is_scraped else "quiet"].append(run_wrk(bench, port, options.seconds))
+        rounds["scraped" if is_scraped else "quiet"].append(run_wrk(bench, contest, port, options.seconds))
         if is_scraped:
             scrapers[-1].stop()
     return rounds, scrapers
