@@ -140,7 +140,12 @@ def test_the_state_of_a_key(start, origin, store):
     assert get(lk, "/limits/l/user?key=ann")["remaining"] == 5
     assert ask(lk, "ann", 1) == [200]
     assert lk.metric("limit_keys_forgotten_total", route="l", limit="user") == 2
-    told = [entry for entry in lk.log() if entry["event"] == "an operator made a limit forget a key"]
+
+    def forgotten():
+        return [entry for entry in lk.log() if entry["event"] == "an operator made a limit forget a key"]
+
+    wait_until(lambda: len(forgotten()) == 2, 10 * SLOWNESS, "two lines in the log")
+    told = forgotten()
     assert [entry["had_state"] for entry in told] == [1, 0] and "ann" not in str(told)
 
 
