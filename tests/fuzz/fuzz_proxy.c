@@ -136,6 +136,32 @@ static void on_connecting(void *script, struct stream *stream)
     w->services[w->service_count++].peer = stream->peer;
 }
 
+static bool are_hex(const char *at, size_t count, bool *ret_only_zero)
+{
+    *ret_only_zero = true;
+    for (size_t i = 0; i < count; i++) {
+        if (at[i] == '\0' || strchr("0123456789abcdef", at[i]) == NULL)
+            return false;
+        *ret_only_zero &= at[i] == '0';
+    }
+    return true;
+}
+
+/* One traceparent, and good: W3C Trace Context, section 3.2.2.  Else neither it nor a tracestate
+ * goes on. */
+static bool is_traced(const struct strict_message *m)
+{
+    struct slice value = strict_get(m, "traceparent");
+    bool zero_version, zero_trace, zero_parent, zero_flags;
+
+    return strict_count(m, "traceparent") == 1 && value.len >= 55 &&
+           are_hex(value.at, 2, &zero_version) && memcmp(value.at, "ff", 2) != 0 &&
+           value.at[2] == '-' && are_hex(value.at + 3, 32, &zero_trace) && !zero_trace &&
+           value.at[35] == '-' && are_hex(value.at + 36, 16, &zero_parent) && !zero_parent &&
+           value.at[52] == '-' && are_hex(value.at + 53, 2, &zero_flags) &&
+           (value.len == 55 || (!zero_version && value.at[55] == '-'));
+}
+
 /* Fields that Lockkeeper takes out or writes itself. */
 static bool is_rewritten(const struct strict_message *m, struct slice name)
 {
@@ -148,6 +174,8 @@ static bool is_rewritten(const struct strict_message *m, struct slice name)
     for (size_t i = 0; i < COUNT_OF(names); i++)
         if (strict_same_name(name, names[i]))
             return true;
+    if (strict_same_name(name, "traceparent") || strict_same_name(name, "tracestate"))
+        return !is_traced(m);
     return strict_is_hop_by_hop(m, name);
 }
 
