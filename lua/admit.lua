@@ -25,7 +25,7 @@ local function are_free()
     for i = 1, #locks do
         local lock = locks[i]
         local held = lock_look(lock)
-        if held == 'x' and permits == 1 then
+        if held and not lock_is_open(lock) then
             -- Somebody has it alone: there is room for nobody.
             free = false
         else

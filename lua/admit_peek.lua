@@ -7,8 +7,8 @@ local function seem_free()
         local first = redis.call('ZRANGEBYSCORE', lock.holders, '(' .. now, '+inf', 'WITHSCORES',
             'LIMIT', 0, 1)
         lock.ends = first[2] and first[2] + 0
-        if lock.ends and (string.sub(first[1], 1, 1) ~= mode or mode == 'x' and
-                redis.call('ZCOUNT', lock.holders, '(' .. now, '+inf') >= permits) then
+        if lock.ends and (string.sub(first[1], 1, 1) ~= mode or mode == 'x' and not (lock_is_open(lock) and
+                redis.call('ZCOUNT', lock.holders, '(' .. now, '+inf') < permits)) then
             return false
         end
         local waiters = redis.call('ZRANGE', lock.queue, 0, PORTION - 1)

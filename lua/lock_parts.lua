@@ -55,6 +55,12 @@ local function lock_look(lock)
     end
 end
 
+-- Whether those who hold it, if any, let others in: as long as one is there who holds it alone, no token is
+-- given after its even one.
+local function lock_is_open(lock)
+    return lock.last % 2 == 1
+end
+
 -- Whether one more may hold it, whoever waits.
 local function lock_has_room(lock, mode, permits)
     local held = lock_look(lock)
@@ -64,7 +70,7 @@ local function lock_has_room(lock, mode, permits)
     if held ~= mode then
         return false
     end
-    return mode == 's' or permits > 1 and redis.call('ZCARD', lock.holders) < permits
+    return mode == 's' or permits > 1 and lock_is_open(lock) and redis.call('ZCARD', lock.holders) < permits
 end
 
 -- Whether nobody else may hold a lock together with this id.

@@ -93,7 +93,8 @@ static char choose_locks(struct acquisition *a)
     } kinds[] = {{1, {0, 0}, 0, 1, 0},   {1, {1, 0}, 0, 1, 0},
                  {2, {0, 1}, 0, 1, 0},   {1, {2, 0}, 700, 1, 0},
                  {1, {2, 0}, 700, 1, 0}, {2, {1, 2}, 500, 1, 0},
-                 {1, {3, 0}, 0, 3, 0},   {1, {BROKEN_KEY, 0}, 0, 1, 500 * MS}};
+                 {1, {3, 0}, 0, 3, 0},   {1, {BROKEN_KEY, 0}, 0, 1, 500 * MS},
+                 {1, {3, 0}, 0, 3, 0},   {1, {3, 0}, 200, 1, 0}};
     static const char *const names[MIRROR_KEYS] = {"k0", "k1", "k2", "k3", "k4"};
     size_t kind = pick(COUNT_OF(kinds));
 

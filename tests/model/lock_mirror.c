@@ -67,7 +67,7 @@ static bool has_room(const struct mirror *mirror, const struct acquisition *a, s
 
         if (other == a || !uses(other, key_number) || !closes(mirror, other))
             continue;
-        if (is_shared(other) != is_shared(a))
+        if (is_shared(other) != is_shared(a) || is_alone(other))
             return false;
         beside++;
     }
@@ -412,7 +412,7 @@ void mirror_believes(struct mirror *mirror, struct acquisition *a, int64_t now_u
             if (other == a || other->believes_until_us <= now_us || other->epoch != a->epoch ||
                 other->trust != a->trust || !uses(other, a->key_numbers[k]))
                 continue;
-            if (is_shared(other) != is_shared(a))
+            if (is_shared(other) != is_shared(a) || is_alone(other))
                 simulation_failed(a, "it works, and so does %s", other->id);
             beside++;
         }

@@ -35,6 +35,7 @@ static const struct lock_mutant lock_mutants[] = {
     {"lapsed-are-kept", SCRIPT_ADMIT, "if lock.ends > clock then", "if lock.ends > 0 then"},
     {"one-permit-too-many", SCRIPT_ADMIT, "redis.call('ZCARD', lock.holders) < permits\n",
      "redis.call('ZCARD', lock.holders) <= permits\n"},
+    {"several-beside-one", SCRIPT_ADMIT, "lock_is_open(lock) and ", ""},
     {"readers-with-writers", SCRIPT_ADMIT,
      "    if held ~= mode then\n        return false\n    end\n", ""},
     {"one-of-several", SCRIPT_RELEASE, "elseif waiter.keys > 1 then", "elseif false then"},

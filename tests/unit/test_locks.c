@@ -19,7 +19,7 @@ static void modes_keep_each_other_out(void **state)
         {"s-aaaaaaaa", "s-bbbbbbbb", 1, 1, ADMIT_HELD},
         {"x-aaaaaaaa", "x-bbbbbbbb", 2, 2, ADMIT_HELD},
         {"x-aaaaaaaa", "x-bbbbbbbb", 2, 1, ADMIT_BUSY},
-        {"x-aaaaaaaa", "x-bbbbbbbb", 1, 2, ADMIT_HELD},
+        {"x-aaaaaaaa", "x-bbbbbbbb", 1, 2, ADMIT_BUSY},
         {"s-aaaaaaaa", "x-bbbbbbbb", 1, 9, ADMIT_BUSY},
         {"x-aaaaaaaa", "s-bbbbbbbb", 9, 1, ADMIT_BUSY},
     };
@@ -62,6 +62,38 @@ static void permits_are_never_more_than_n(void **state)
     assert_int_equal(world.message_count, 1);
     assert_int_equal(renew(&askers[3]), RENEW_HELD);
     assert_int_equal(renew(&askers[4]), RENEW_WAITING);
+}
+
+static void who_holds_alone_keeps_those_out_who_would_be_several(void **state)
+{
+    struct lock_asker alone = asker("x-alonexxx", "k"), a = asker("x-aaaaaaaa", "k");
+    struct lock_asker b = asker("x-bbbbbbbb", "k"), late = asker("x-latexxxx", "k");
+    int64_t token;
+
+    UNUSED(state);
+    a.permits = b.permits = 2;
+    token = hold(&alone);
+    ASSERT_STATE(&a, ADMIT_QUEUED);
+    ASSERT_STATE(&b, ADMIT_QUEUED);
+    assert_int_equal(renew(&alone), RENEW_HELD);
+    ASSERT_STATE(&a, ADMIT_QUEUED);
+    assert_int_equal(world.message_count, 0);
+    assert_int_equal(release(&alone, token), RELEASE_HELD);
+    /* Now both are in, together, and one who wants it alone waits for both. */
+    assert_int_equal(world.message_count, 2);
+    ASSERT_STATE(&late, ADMIT_QUEUED);
+    release(&a, hold(&a));
+    ASSERT_STATE(&late, ADMIT_QUEUED);
+    release(&b, hold(&b));
+    assert_granted(&late);
+    /* Who only looks sees the same. */
+    token = hold(&late);
+    a = asker("x-peekxxxx", "k");
+    a.permits = 2;
+    a.intent = "p";
+    ASSERT_STATE(&a, ADMIT_BUSY);
+    release(&late, token);
+    ASSERT_STATE(&a, ADMIT_HELD);
 }
 
 static void readers_wait_behind_a_waiting_writer(void **state)
@@ -551,6 +583,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(modes_keep_each_other_out),
         CASE(permits_are_never_more_than_n),
+        CASE(who_holds_alone_keeps_those_out_who_would_be_several),
         CASE(readers_wait_behind_a_waiting_writer),
         CASE(several_locks_are_taken_all_or_none),
         CASE(a_release_grants_the_next_for_a_short_time),
