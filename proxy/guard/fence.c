@@ -18,7 +18,7 @@ struct fence_table {
 struct fence_key {
     struct list_node node; /* in unused, while it has no pass */
     struct list passes;
-    uint64_t floor;
+    uint64_t alone, any; /* the highest token that passed: of one who held alone, of anybody */
     size_t name_len;
     char name[];
 };
@@ -125,7 +125,7 @@ static struct fence_key *find_key(struct fence_table *table, struct slice name)
     key = mem_alloc(sizeof(*key) + name.len);
     list_node_init(&key->node);
     list_init(&key->passes);
-    key->floor = 0;
+    key->alone = key->any = 0;
     key->name_len = name.len;
     memcpy(key->name, name.at, name.len);
     map_set(&table->keys, name, key);
@@ -227,6 +227,13 @@ static void post_order(struct fence_table *table, struct fence_pass *target,
     loop_post(target->loop, &order->message);
 }
 
+/* An even token is of one who holds the lock alone, an odd one of several (lua/README.md, fence):
+ * several have no order among themselves. */
+static bool is_stale_beside(uint64_t token, uint64_t other)
+{
+    return token < other && (token % 2 == 0 || other % 2 == 0);
+}
+
 /* Tells all older ones to stop; gives what waits for their leaving, or NULL. */
 static struct fence_gather *revoke_older(struct fence_table *table, struct fence_pass *pass)
 {
@@ -235,7 +242,7 @@ static struct fence_gather *revoke_older(struct fence_table *table, struct fence
     LIST_EACH (&pass->key->passes, node) {
         struct fence_pass *other = CONTAINER_OF(node, struct fence_pass, node);
 
-        if (other->token >= pass->token)
+        if (!is_stale_beside(other->token, pass->token))
             continue;
         if (gather == NULL) {
             gather = mem_calloc(1, sizeof(*gather));
@@ -259,11 +266,14 @@ enum fence_entry fence_enter(struct fence_table *table, struct slice name, uint6
 
     lock_table(table);
     key = find_key(table, name);
-    if (token < key->floor) {
+    if (is_stale_beside(token, key->alone) || is_stale_beside(token, key->any)) {
         unlock_table(table);
         return FENCE_STALE;
     }
-    key->floor = token;
+    if (token > key->any)
+        key->any = token;
+    if (token % 2 == 0)
+        key->alone = token;
     pass->table = table;
     pass->key = key;
     pass->token = token;
@@ -320,7 +330,7 @@ uint64_t fence_floor(struct fence_table *table, struct slice name)
 
     lock_table(table);
     key = map_get(&table->keys, name);
-    floor = key != NULL ? key->floor : 0;
+    floor = key != NULL ? key->any : 0;
     unlock_table(table);
     return floor;
 }

@@ -1,7 +1,8 @@
 /* Fencing in front of a resource: for each key a floor, the highest token that was let through, and
  * the requests that are at work now.  A request passes with a token at or above the floor; before
  * it does, requests for its key with older tokens are told to stop, in whatever worker they run,
- * and have stopped.
+ * and have stopped.  Tokens of those who hold a lock together (odd ones) are older or newer only
+ * than those of who holds it alone (even).
  *
  * One table per process, thread-safe.  Floors of keys nobody uses are forgotten when the table is
  * full, the oldest first; scope: shared keeps them in the store as well. */
@@ -59,7 +60,7 @@ enum fence_entry fence_enter(struct fence_table *table, struct slice key, uint64
 /* Always legal. */
 void fence_leave(struct fence_pass *pass);
 
-/* The floor of key, 0 when it has none. */
+/* The floor of key for one who holds alone, 0 when it has none. */
 uint64_t fence_floor(struct fence_table *table, struct slice key);
 size_t fence_key_count(struct fence_table *table);
 

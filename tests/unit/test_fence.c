@@ -70,11 +70,11 @@ static void test_older_ones_leave_first(void **state)
 
     (void)state;
     assert_int_equal(loop_open(&loop), 0);
-    assert_int_equal(enter(table, loop, &old, "a", 1), FENCE_CLEAR);
-    assert_int_equal(enter(table, loop, &same, "a", 1), FENCE_CLEAR);
-    assert_int_equal(enter(table, loop, &other, "b", 1), FENCE_CLEAR);
+    assert_int_equal(enter(table, loop, &old, "a", 2), FENCE_CLEAR);
+    assert_int_equal(enter(table, loop, &same, "a", 2), FENCE_CLEAR);
+    assert_int_equal(enter(table, loop, &other, "b", 2), FENCE_CLEAR);
     old.leaves = true;
-    assert_int_equal(enter(table, loop, &new, "a", 2), FENCE_WAIT);
+    assert_int_equal(enter(table, loop, &new, "a", 4), FENCE_WAIT);
     turn(loop);
     assert_int_equal(old.revoked_count, 1);
     assert_int_equal(same.revoked_count, 1);
@@ -82,7 +82,7 @@ static void test_older_ones_leave_first(void **state)
     assert_int_equal(new.clear_count, 0);
     /* The one that waits is older than the newest. */
     new.leaves = true;
-    assert_int_equal(enter(table, loop, &newest, "a", 3), FENCE_WAIT);
+    assert_int_equal(enter(table, loop, &newest, "a", 6), FENCE_WAIT);
     turn(loop);
     assert_int_equal(new.revoked_count, 1);
     assert_int_equal(newest.clear_count, 0);
@@ -92,6 +92,37 @@ static void test_older_ones_leave_first(void **state)
     assert_int_equal(new.clear_count, 0);
     fence_leave(&newest.pass);
     fence_leave(&other.pass);
+    loop_close(&loop);
+    fence_table_unref(&table);
+}
+
+/* Odd tokens are of several who hold a lock together. */
+static void test_several_have_no_order(void **state)
+{
+    struct fence_table *table = fence_table_open(10);
+    struct guest writer, old, new, guest;
+    struct loop *loop;
+
+    (void)state;
+    assert_int_equal(loop_open(&loop), 0);
+    assert_int_equal(enter(table, loop, &writer, "a", 4), FENCE_CLEAR);
+    writer.leaves = true;
+    assert_int_equal(enter(table, loop, &new, "a", 7), FENCE_WAIT);
+    turn(loop);
+    assert_int_equal(writer.revoked_count, 1);
+    assert_int_equal(new.clear_count, 1);
+    assert_int_equal(enter(table, loop, &old, "a", 5), FENCE_CLEAR);
+    assert_int_equal(enter(table, loop, &guest, "a", 3), FENCE_STALE);
+    assert_int_equal(enter(table, loop, &guest, "a", 6), FENCE_STALE);
+    turn(loop);
+    assert_int_equal(new.revoked_count + old.revoked_count, 0);
+    new.leaves = old.leaves = true;
+    assert_int_equal(enter(table, loop, &writer, "a", 8), FENCE_WAIT);
+    turn(loop);
+    assert_int_equal(new.revoked_count + old.revoked_count, 2);
+    assert_int_equal(writer.clear_count, 1);
+    assert_int_equal(enter(table, loop, &guest, "a", 7), FENCE_STALE);
+    fence_leave(&writer.pass);
     loop_close(&loop);
     fence_table_unref(&table);
 }
@@ -160,7 +191,7 @@ static void *compete(void *argument)
     assert_int_equal(loop_open(&loop), 0);
     for (int i = 0; i < ROUNDS; i++) {
         struct guest guest;
-        uint64_t token = atomic_fetch_add(contest->next_token, 1);
+        uint64_t token = atomic_fetch_add(contest->next_token, 2);
         enum fence_entry entry = enter(contest->table, loop, &guest, "k", token);
 
         guest.leaves = true;
@@ -186,7 +217,7 @@ static void *compete(void *argument)
 
 static void test_threads(void **state)
 {
-    _Atomic uint64_t next_token = 1, newest_inside = 0;
+    _Atomic uint64_t next_token = 2, newest_inside = 0;
     struct fence_table *table = fence_table_open(10);
     struct contest contests[4];
     pthread_t threads[4];
@@ -211,6 +242,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_floor),
         cmocka_unit_test(test_older_ones_leave_first),
+        cmocka_unit_test(test_several_have_no_order),
         cmocka_unit_test(test_leaving_before_messages_come),
         cmocka_unit_test(test_unused_keys_make_room),
         cmocka_unit_test(test_threads),
