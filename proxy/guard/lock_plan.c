@@ -114,6 +114,16 @@ const struct lock_context *lock_plan_context(const struct policy *policy, const 
     return lock_context_read(field, secret, arena, context) ? context : NULL;
 }
 
+/* Whether what the chain holds is as good as what is asked for: it is when it holds alone, which an
+ * even token tells. */
+static bool is_enough(const struct lock_plan *plan, const struct lock_context_hold *hold)
+{
+    if (hold->token % 2 == 0)
+        return true;
+    return plan->is_shared ? hold->id.at[0] == 's'
+                           : hold->id.at[0] == 'x' && plan->lock->permits > 1;
+}
+
 /* What the chain holds is passed; to wait for what comes before it in order might close a circle.
  */
 static void sort_by_chain(struct lock_plan *plan)
@@ -123,7 +133,7 @@ static void sort_by_chain(struct lock_plan *plan)
         const struct lock_context_hold *hold =
             plan->context != NULL ? lock_context_find(plan->context, name) : NULL;
 
-        if (hold != NULL && hold->id.at[0] == 's' && !plan->is_shared)
+        if (hold != NULL && !is_enough(plan, hold))
             plan->kind = LOCK_PLAN_DEADLOCKED;
         if (hold != NULL)
             plan->holds[plan->hold_count++] = hold;

@@ -33,7 +33,8 @@ struct lock_plan {
     const struct lock_context *context; /* NULL: none that is believed */
 };
 
-/* The name that a rendered key has in the store, where braces mean something; a name stays as it is.
+/* The name that a rendered key has in the store, where braces mean something; a name stays as it
+ * is.
  */
 struct slice lock_plan_name(struct slice key, struct arena *arena);
 

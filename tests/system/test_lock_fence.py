@@ -112,6 +112,36 @@ def test_older_requests_are_broken_off(begin, service, make_origin, pool):
     assert fence.metric("fence_revoked_total") == 6
 
 
+@pytest.mark.parametrize("scope", ["local", "shared"])
+@pytest.mark.parametrize("lock", [{"mode": "by_method"}, {"permits": 3}])
+def test_those_who_hold_together_have_no_order(begin, service, make_origin, pool, lock, scope):
+    """The fence neither refuses nor breaks off one of them for another, but for one who holds alone."""
+    origin = make_origin(service.visit)
+    lk = begin(origin.url, locked("/x/{key}", "k:{path.key}", **lock), locked("/alone/{key}", "k:{path.key}"))
+    fence = begin(origin.url, fenced("/f/{key}", "k:{path.key}", scope=scope), workers=2)
+
+    def token(path, method):
+        assert put(lk, path, method=method).status == 200
+        return {"Fencing-Token": str(service.of("a")[-1].token)}
+
+    before, old, new, alone, after = (token(path, method) for path, method in (
+        ("/alone/a", "PUT"), ("/x/a", "GET"), ("/x/a", "GET"), ("/alone/a", "PUT"), ("/x/a", "GET")))
+    assert put(fence, "/f/a", before).status == 200
+    visits = len(service.of("a"))
+    service.hold("a")
+    running = [pool.submit(put, fence, "/f/a", one) for one in (new, old, new)]
+    service.wait_inside("a", 3)
+    assert fence.metric("fence_revoked_total") == 0
+    assert refusal(put(fence, "/f/a", before)) == (412, "stale-fencing-token", "no")
+    last = pool.submit(put, fence, "/f/a", alone)
+    for one in running:
+        assert refusal(one.result()) == (412, "stale-fencing-token", "unknown")
+    service.release("a")
+    assert last.result().status == put(fence, "/f/a", after).status == 200
+    assert put(fence, "/f/a", new).status == put(fence, "/f/a", alone).status == 412
+    assert len(service.of("a")) == visits + 5
+
+
 # ---- chains of calls -------------------------------------------------------------------------------
 
 
@@ -195,10 +225,14 @@ def test_locks_out_of_order_are_only_tried(begin, service, make_origin, pool):
     assert later.result().status == 200 and all(one.result().status == 200 for one in running)
 
 
-def test_a_shared_hold_is_not_made_exclusive(begin, service, make_origin):
-    chain = Chain(begin, service, make_origin, [locked("/x/{key}", "k:{path.key}", wait="10s")],
-                  mode="shared")
+@pytest.mark.parametrize("outer, inner", [({"mode": "shared"}, {}), ({"permits": 2}, {}),
+                                          ({"permits": 2}, {"mode": "shared"})])
+def test_a_hold_beside_others_is_not_made_another(begin, service, make_origin, outer, inner):
+    chain = Chain(begin, service, make_origin, [locked("/x/{key}", "k:{path.key}", wait="10s", **inner),
+                                                locked("/same/{key}", "k:{path.key}", **outer)], **outer)
     assert refusal(put(chain.outer, "/outer/x/a")) == (409, "deadlock-avoided", "no")
+    assert put(chain.outer, "/outer/same/a").status == 200
+    assert chain.answers[-1][1].header("lock-status").startswith("reentered")
 
 
 def test_depth_is_bounded(begin, service, make_origin, start):
