@@ -93,6 +93,7 @@ def invitation(address, metrics):
 Lockkeeper listens on http://{address}, in front of a small demo service.  Try:
 
   curl -i http://{address}/
+  # An order each for user 7: five at once pass, then 429.
   for i in $(seq 8); do curl -s -o /dev/null -w '%{{http_code}}\\n' -X POST -H 'X-User-Id: 7' http://{address}/orders; done
   curl -i -X POST -H 'X-User-Id: 7' http://{address}/orders
   curl -s http://{address}/echo
