@@ -35,7 +35,8 @@ static bool read_address(const char *text, union address *ret_address, socklen_t
     if (strncmp(text, "unix:", 5) == 0) {
         ret_address->local.sun_family = AF_UNIX;
         *ret_len = sizeof(ret_address->local);
-        return (size_t)snprintf(ret_address->local.sun_path, sizeof(ret_address->local.sun_path),
+        return text[5] != '\0' &&
+               (size_t)snprintf(ret_address->local.sun_path, sizeof(ret_address->local.sun_path),
                                 "%s", text + 5) < sizeof(ret_address->local.sun_path);
     }
     if (colon == NULL || !slice_to_uint64(slice_of(colon + 1), &port) || port == 0 || port > 65535)
@@ -91,7 +92,7 @@ static const char *connect_to(int fd, const char *text, uint64_t until_us)
     int error = 0;
 
     if (!read_address(text, &address, &len))
-        return "this is no address that can be connected to";
+        return "this is no address: IP:PORT or unix:/path";
     if (connect(fd, &address.any, len) == 0)
         return NULL;
     if (errno != EINPROGRESS)
@@ -157,7 +158,7 @@ static const char *split_answer(struct buf *answer, unsigned *ret_status)
 
     if (length_at == NULL || all.len < 12 || memcmp(all.at, "HTTP/1.1 ", 9) != 0 ||
         !slice_to_uint64(slice_from(all.at + 9, 3), &status))
-        return "this is no answer of Lockkeeper";
+        return ASK_STRANGER;
     length_at += strlen(length_field);
     text = slice_from(length_at, (size_t)(end + 2 - length_at));
     if (!slice_to_uint64(slice_head(text, slice_find(text, '\r')), &length) ||

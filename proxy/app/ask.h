@@ -9,6 +9,9 @@
 
 #define ASK_MAX_ANSWER_BYTES ((size_t)64 * 1024 * 1024)
 
+/* What is said of an answer that makes no sense. */
+#define ASK_STRANGER "this is no answer of Lockkeeper"
+
 struct ask {
     const char *address; /* "127.0.0.1:9103", "[::1]:9103", ":9102", "unix:/path" */
     const char *method, *target;

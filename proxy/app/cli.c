@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "app/cli_options.h"
 #include "app/explain.h"
 #include "app/problems_json.h"
 #include "app/remote.h"
@@ -23,7 +24,7 @@ struct command {
 static const struct command *find_command(const char *name);
 static void print_help(FILE *out);
 
-static int usage_error(const char *command, const char *message)
+int cli_usage_error(const char *command, const char *message)
 {
     fprintf(stderr, "lockkeeper %s: %s\nusage: lockkeeper %s\n", command, message,
             find_command(command)->usage);
@@ -33,12 +34,14 @@ static int usage_error(const char *command, const char *message)
 /* Policy paths are all that run takes. */
 static int run_run(int argc, char **argv)
 {
-    for (int i = 1; i < argc; i++)
-        if (argv[i][0] == '-')
-            return usage_error("run", "unknown option");
-    if (argc < 2)
-        return usage_error("run", "name a policy file or a directory of them");
-    return server_run((const char *const *)&argv[1], (size_t)argc - 1) == 0 ? CLI_OK : CLI_FAILED;
+    char problem[CLI_PROBLEM_BYTES];
+    size_t path_count;
+
+    if (!cli_options_read(argc, argv, NULL, 0, &path_count, problem))
+        return cli_usage_error("run", problem);
+    if (path_count == 0)
+        return cli_usage_error("run", "name a policy file or a directory of them");
+    return server_run((const char *const *)&argv[1], path_count) == 0 ? CLI_OK : CLI_FAILED;
 }
 
 static void print_problems_json(const struct policy_problems *problems)
@@ -87,94 +90,60 @@ static int check_paths(const char *const *paths, size_t path_count, bool as_json
 
 static int run_check(int argc, char **argv)
 {
-    bool as_json = false;
-    int at = 1;
+    const char *format = NULL;
+    const struct cli_option options[] = {{.name = "--format", .values = &format}};
+    char problem[CLI_PROBLEM_BYTES];
+    size_t path_count;
 
-    for (; at < argc && argv[at][0] == '-'; at++) {
-        if (strcmp(argv[at], "--format=json") == 0)
-            as_json = true;
-        else if (strcmp(argv[at], "--format") == 0 && at + 1 < argc &&
-                 strcmp(argv[at + 1], "json") == 0)
-            as_json = ++at > 0;
-        else
-            return usage_error("check", "unknown option; there is --format json");
-    }
-    if (at == argc)
-        return usage_error("check", "name a policy file or a directory of them");
-    return check_paths((const char *const *)&argv[at], (size_t)(argc - at), as_json);
+    if (!cli_options_read(argc, argv, options, COUNT_OF(options), &path_count, problem))
+        return cli_usage_error("check", problem);
+    if (format != NULL && strcmp(format, "json") != 0)
+        return cli_usage_error("check", "the only format is json");
+    if (path_count == 0)
+        return cli_usage_error("check", "name a policy file or a directory of them");
+    return check_paths((const char *const *)&argv[1], path_count, format != NULL);
+}
+
+static int explain_words(struct explain_request *request, const char **headers, int argc,
+                         char **argv)
+{
+    const struct cli_option options[] = {
+        {.name = "-H", .values = headers, .value_count = &request->header_count},
+        {.name = "--client", .values = &request->client},
+        {.name = "--live", .is_given = &request->is_live},
+        {.name = "--admin", .values = &request->admin},
+    };
+    char problem[CLI_PROBLEM_BYTES];
+    size_t word_count;
+
+    if (!cli_options_read(argc, argv, options, COUNT_OF(options), &word_count, problem))
+        return cli_usage_error("explain", problem);
+    if (word_count < 2)
+        return cli_usage_error("explain", "name the policies, then one 'METHOD TARGET'");
+    request->is_live |= request->admin != NULL;
+    request->paths = (const char *const *)&argv[1];
+    request->path_count = word_count - 1;
+    request->request_line = argv[word_count];
+    return explain_run(request, stdout);
 }
 
 static int run_explain(int argc, char **argv)
 {
-    struct explain_request request = {0};
-    const char **words = calloc((size_t)argc * 2, sizeof(*words));
-    size_t word_count = 0, header_count = 0;
-    const char **headers = words + argc;
+    const char **headers = calloc((size_t)argc, sizeof(*headers));
+    struct explain_request request = {.headers = headers};
     int code;
 
-    CHECK(words != NULL);
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "-H") == 0 && i + 1 < argc)
-            headers[header_count++] = argv[++i];
-        else if (strcmp(argv[i], "--client") == 0 && i + 1 < argc)
-            request.client = argv[++i];
-        else if (strcmp(argv[i], "--live") == 0)
-            request.is_live = true;
-        else if (strcmp(argv[i], "--admin") == 0 && i + 1 < argc)
-            request.is_live = (request.admin = argv[++i]) != NULL;
-        else if (argv[i][0] != '-')
-            words[word_count++] = argv[i];
-        else
-            word_count = 0, i = argc;
-    }
-    if (word_count < 2) {
-        free(words);
-        return usage_error("explain", "name the policies, then one 'METHOD TARGET'");
-    }
-    request.paths = words;
-    request.path_count = word_count - 1;
-    request.request_line = words[word_count - 1];
-    request.headers = headers;
-    request.header_count = header_count;
-    code = explain_run(&request, stdout);
-    free(words);
+    CHECK(headers != NULL);
+    code = explain_words(&request, headers, argc, argv);
+    free(headers);
     return code;
-}
-
-static int run_remote(int argc, char **argv,
-                      int (*run)(int argc, char **argv, const char **ret_usage))
-{
-    const char *usage = NULL;
-    int code = run(argc, argv, &usage);
-
-    return usage != NULL ? usage_error(argv[0], usage) : code;
-}
-
-static int run_drain(int argc, char **argv)
-{
-    return run_remote(argc, argv, remote_drain);
-}
-
-static int run_reload(int argc, char **argv)
-{
-    return run_remote(argc, argv, remote_reload);
-}
-
-static int run_healthcheck(int argc, char **argv)
-{
-    return run_remote(argc, argv, remote_healthcheck);
-}
-
-static int run_top(int argc, char **argv)
-{
-    return run_remote(argc, argv, top_command_run);
 }
 
 static int run_schema(int argc, char **argv)
 {
     UNUSED(argv);
     if (argc > 1)
-        return usage_error("schema", "it takes no arguments");
+        return cli_usage_error("schema", "it takes no arguments");
     policy_write_schema(stdout);
     return CLI_OK;
 }
@@ -183,15 +152,16 @@ static int run_reference(int argc, char **argv)
 {
     UNUSED(argv);
     if (argc > 1)
-        return usage_error("reference", "it takes no arguments");
+        return cli_usage_error("reference", "it takes no arguments");
     policy_write_reference(stdout);
     return CLI_OK;
 }
 
 static int run_version(int argc, char **argv)
 {
-    UNUSED(argc);
     UNUSED(argv);
+    if (argc > 1)
+        return cli_usage_error("version", "it takes no arguments");
     version_print(stdout);
     return CLI_OK;
 }
@@ -225,12 +195,16 @@ static const struct command commands[] = {
      "when they change, and on SIGHUP.",
      run_run},
     {"check", "check [--format json] PATH...",
-     "Report every error and warning in the policies, with file, line and column.", run_check},
+     "Report every error and warning in the policies, with file, line and column.  Exits 0 when\n"
+     "they can be used, else 1.  `lockkeeper -t PATH...` is the same.",
+     run_check},
     {"explain",
      "explain PATH... 'METHOD TARGET' [-H 'name: value']... [--client ADDRESS] [--live] [--admin "
      "ADDRESS]",
      "Show which route a request would take, its keys and limits, and what the store would be "
      "asked.\n"
+     "The request has `Host: localhost` and comes from 127.0.0.1 unless -H and --client say "
+     "otherwise.\n"
      "--live asks the running process, by the policies' admin port or ADDRESS, what its limits and "
      "locks\n"
      "would say to the request now; nothing is charged or taken.",
@@ -243,24 +217,24 @@ static const struct command commands[] = {
      "PATH, or else 127.0.0.1:9103.  q quits, space reads again at once.  --once prints one page, "
      "and\n"
      "--format json the same for programs.",
-     run_top},
+     top_command_run},
     {"reload", "reload [--admin ADDRESS] [--timeout DURATION] [PATH...]",
      "Let the running process load its policies again.  Exits 0 with the hash of what is in force, "
      "or "
      "1 with\n"
      "the problems; the policies in force stay then.\n" WHERE_IS("admin", "127.0.0.1:9103"),
-     run_reload},
+     remote_reload},
     {"drain", "drain [--wait DURATION] [--admin ADDRESS] [--timeout DURATION] [PATH...]",
      "Let the running process fail /ready and close connections after their answers.  It goes on "
      "serving, and\n"
      "does not exit: that is for SIGTERM.  For a preStop hook, which --wait makes last: until then "
      "no\n"
      "SIGTERM comes.\n" WHERE_IS("admin", "127.0.0.1:9103"),
-     run_drain},
+     remote_drain},
     {"healthcheck", "healthcheck [--live] [--metrics ADDRESS] [--timeout DURATION] [PATH...]",
      "Ask the running process whether it is ready (--live: alive).  Exits 0 if so, else "
      "1.\n" WHERE_IS("metrics", "127.0.0.1:9102"),
-     run_healthcheck},
+     remote_healthcheck},
     {"schema", "schema", "Print the JSON Schema (draft-07) of a policy file.", run_schema},
     {"reference", "reference", "Print the tables of all policy keys as Markdown.", run_reference},
     {"version", "version", "Print the version and those of the libraries it was built with.",
@@ -282,7 +256,8 @@ static void print_help(FILE *out)
     for (size_t i = 0; i < COUNT_OF(commands); i++)
         fprintf(out, "  lockkeeper %s\n", commands[i].usage);
     fputs("\n`lockkeeper help COMMAND` tells more.\n"
-          "Exit codes: 0 good, 1 bad policies or failure, 2 wrong usage.\n",
+          "Exit codes: 0 good, 1 bad policies or failure, 2 wrong usage; of `run` after a second\n"
+          "SIGTERM or SIGINT, 128 and the signal's number.\n",
           out);
 }
 

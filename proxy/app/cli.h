@@ -11,4 +11,7 @@ enum cli_exit {
 
 int cli_run(int argc, char **argv);
 
+/* Says what is wrong with the line of this command, and how it is used.  Gives CLI_USAGE. */
+int cli_usage_error(const char *command, const char *message);
+
 #endif

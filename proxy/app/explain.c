@@ -1,6 +1,5 @@
 #include "app/explain.h"
 
-#include <ctype.h>
 #include <netinet/in.h>
 #include <time.h>
 #include <unistd.h>
@@ -10,25 +9,26 @@
 #include "base/arena.h"
 #include "guard/limit.h"
 #include "guard/lock_plan.h"
+#include "http/http_parse.h"
 #include "policy/policy.h"
 #include "policy/router.h"
-
-#define MAX_HEADERS 64
-
-struct header {
-    struct slice name; /* lower case */
-    struct slice value;
-};
 
 struct explained {
     struct arena arena;
     struct policy *policy;
-    struct header headers[MAX_HEADERS];
-    size_t header_count;
+    struct http_request head;
     struct facts facts;
     struct explain_live live;
     char client_text[INET6_ADDRSTRLEN + 8];
 };
+
+/* What stands in the line, before anything is read. */
+static bool is_request_line(struct slice line)
+{
+    size_t space = slice_find(line, ' ');
+
+    return space > 0 && line.len - space > 1;
+}
 
 static int complain(const char *what, const char *value)
 {
@@ -36,63 +36,60 @@ static int complain(const char *what, const char *value)
     return CLI_USAGE;
 }
 
-static struct slice lower(struct arena *arena, struct slice s)
-{
-    struct slice copy = arena_copy(arena, s);
-    char *at = arena_alloc(arena, s.len + 1);
-
-    for (size_t i = 0; i < s.len; i++)
-        at[i] = (char)tolower((unsigned char)copy.at[i]);
-    return slice_from(at, s.len);
-}
-
 static struct slice find_header(const void *request, struct slice lowercase_name)
 {
-    const struct explained *e = request;
-
-    for (size_t i = 0; i < e->header_count; i++)
-        if (slice_equal(e->headers[i].name, lowercase_name))
-            return e->headers[i].value;
-    return SLICE_NONE;
+    return http_fields_find(&((const struct http_request *)request)->fields, lowercase_name);
 }
 
-static bool take_header(struct explained *e, const char *text)
+static bool is_header(struct slice text)
 {
-    struct slice all = slice_of(text);
-    size_t colon = slice_find(all, ':');
+    size_t colon = slice_find(text, ':');
 
-    if (colon == 0 || colon == all.len || e->header_count == MAX_HEADERS)
-        return false;
-    e->headers[e->header_count++] = (struct header){lower(&e->arena, slice_head(all, colon)),
-                                                    slice_trim(slice_skip(all, colon + 1))};
-    return true;
+    return colon > 0 && colon < text.len;
 }
 
-/* The authority without its port, as http does it for real requests. */
-static struct slice host_of(struct explained *e, struct slice authority)
+static bool is_host(struct slice header)
 {
-    size_t end = authority.len > 0 && authority.at[0] == '[' ? slice_find(authority, ']')
-                                                             : slice_find(authority, ':');
-
-    if (authority.len > 0 && authority.at[0] == '[' && end < authority.len)
-        return lower(&e->arena, slice_from(authority.at + 1, end - 1));
-    return lower(&e->arena, slice_head(authority, end));
+    return slice_equal_nocase(slice_head(header, slice_find(header, ':')), SLICE("host"));
 }
 
-static bool take_target(struct explained *e, struct slice target)
+/* The bytes of it, as a client would send them. */
+static struct slice write_head(struct arena *arena, const struct explain_request *request)
 {
-    size_t question = slice_find(target, '?');
+    struct slice head = arena_printf(arena, "%s HTTP/1.1\r\n", request->request_line);
+    bool has_host = false;
 
-    if (question < target.len)
-        e->facts.query = slice_skip(target, question + 1);
-    return router_normalise_path(&e->arena, slice_head(target, question), &e->facts.path);
+    for (size_t i = 0; i < request->header_count; i++) {
+        has_host |= is_host(slice_of(request->headers[i]));
+        head = arena_printf(arena, "%.*s%s\r\n", SLICE_ARGS(head), request->headers[i]);
+    }
+    return arena_printf(arena, "%.*s%s\r\n", SLICE_ARGS(head),
+                        has_host ? "" : "Host: localhost\r\n");
+}
+
+/* By the rules for real requests. */
+static enum http_fault parse_head(struct explained *e, const struct explain_request *request)
+{
+    const struct policy_settings *settings = &e->policy->settings;
+    const struct http_limits limits = {.max_header_bytes = (uint32_t)settings->max_header_bytes,
+                                       .max_header_count = (uint32_t)settings->max_header_count,
+                                       .max_target_bytes = (uint32_t)settings->max_target_bytes};
+    struct slice head = write_head(&e->arena, request);
+    struct http_scan scan = {.at = 0};
+    size_t head_bytes = 0;
+    enum http_fault fault = http_scan(&scan, HTTP_KIND_REQUEST, head, &limits, &head_bytes);
+
+    if (fault == HTTP_FAULT_NONE && head_bytes != head.len)
+        fault = HTTP_FAULT_SYNTAX;
+    return fault != HTTP_FAULT_NONE ? fault
+                                    : http_parse_request(head, &scan, &e->arena, &limits, &e->head);
 }
 
 static bool take_client(struct explained *e, const char *text)
 {
     bool is_rfc7239 = e->policy->settings.forwarding == POLICY_FORWARDING_FORWARDED;
     struct slice forwarded =
-        find_header(e, is_rfc7239 ? SLICE("forwarded") : SLICE("x-forwarded-for"));
+        find_header(&e->head, is_rfc7239 ? SLICE("forwarded") : SLICE("x-forwarded-for"));
     struct in6_addr peer, client;
 
     if (!policy_parse_ip(slice_of(text), &peer))
@@ -103,28 +100,38 @@ static bool take_client(struct explained *e, const char *text)
     return true;
 }
 
+static int complain_fault(enum http_fault fault, const char *request_line)
+{
+    char text[160];
+
+    snprintf(text, sizeof(text), "it would be answered %u %s, as %s", http_fault_status(fault),
+             http_fault_reason(fault), http_fault_text(fault));
+    return complain(text, request_line);
+}
+
 /* Fill the facts; CLI_OK or what to exit with. */
 static int take_request(struct explained *e, const struct explain_request *request)
 {
-    struct slice line = slice_of(request->request_line);
-    size_t space = slice_find(line, ' ');
+    struct facts *facts = &e->facts;
+    enum http_fault fault;
 
-    if (space == 0 || space == line.len)
-        return complain("not a METHOD and a TARGET, as in 'GET /orders?id=1'",
-                        request->request_line);
     for (size_t i = 0; i < request->header_count; i++)
-        if (!take_header(e, request->headers[i]))
+        if (!is_header(slice_of(request->headers[i])))
             return complain("not a header, as in 'x-user-id: 7'", request->headers[i]);
-    e->facts.method = slice_head(line, space);
-    e->facts.scheme = SLICE("http");
-    e->facts.header = find_header;
-    e->facts.request = e;
-    e->facts.now_s = (uint64_t)time(NULL);
-    e->facts.host = host_of(e, find_header(e, SLICE("host")));
-    if (!take_target(e, slice_trim(slice_skip(line, space))))
+    fault = parse_head(e, request);
+    if (fault != HTTP_FAULT_NONE)
+        return complain_fault(fault, request->request_line);
+    facts->method = e->head.method;
+    facts->scheme = e->policy->settings.tls_certificate != NULL ? SLICE("https") : SLICE("http");
+    facts->host = e->head.host;
+    facts->query = e->head.query.at != NULL ? e->head.query : SLICE("");
+    facts->header = find_header;
+    facts->request = &e->head;
+    facts->now_s = (uint64_t)time(NULL);
+    if (!router_normalise_path(&e->arena, e->head.path, &facts->path))
         return complain("the path is malformed; it would be answered 400", request->request_line);
     if (e->policy->settings.escaped_slashes == POLICY_SLASHES_REFUSE &&
-        router_has_escaped_slash(e->facts.path))
+        router_has_escaped_slash(facts->path))
         return complain("the path has an escaped slash; escaped_slashes: refuse answers 400",
                         request->request_line);
     if (!take_client(e, request->client != NULL ? request->client : "127.0.0.1"))
@@ -323,9 +330,14 @@ static bool set_live(struct explained *e, const struct explain_request *request,
 
 int explain_run(const struct explain_request *request, FILE *out)
 {
-    struct explained e = {.policy = load(request)};
+    struct explained e = {.policy = NULL};
     int code;
 
+    if (!is_request_line(slice_of(request->request_line)))
+        return complain("the last word must be a METHOD and a TARGET in quotes, as in 'GET "
+                        "/orders?id=1'; it is",
+                        request->request_line);
+    e.policy = load(request);
     if (e.policy == NULL)
         return CLI_FAILED;
     arena_init(&e.arena, NULL);

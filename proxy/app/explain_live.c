@@ -74,7 +74,8 @@ void explain_live_begin(struct explain_live *live, const char *hash_hex)
             top_view_escape(live->arena, json_string_value(json_object_get(about, "state"))),
             hash != NULL && strcmp(hash, hash_hex) == 0
                 ? " and has these policies"
-                : "; it has other policies, so what it says may be about other limits");
+                : "; its policies, or the variables in them, are not these: what it says may be "
+                  "about other limits");
     json_decref(about);
 }
 

@@ -8,6 +8,7 @@
 
 #include "app/ask.h"
 #include "app/cli.h"
+#include "app/cli_options.h"
 #include "base/arena.h"
 #include "base/buf.h"
 #include "policy/policy.h"
@@ -28,6 +29,11 @@ struct remote {
     struct arena arena;
 };
 
+static void complain(const struct remote *r, const char *problem, const char *advice)
+{
+    fprintf(stderr, "lockkeeper %s: %s: %s%s\n", r->command, r->address, problem, advice);
+}
+
 static bool read_duration(const char *text, uint64_t *ret_ms)
 {
     struct scalar_fault fault;
@@ -39,55 +45,56 @@ static bool read_duration(const char *text, uint64_t *ret_ms)
     return *ret_ms > 0 && *ret_ms <= MAX_TIMEOUT_MS;
 }
 
-/* NULL, or what is wrong with it. */
-static const char *read_options(struct remote *r, int argc, char **argv)
+/* True, or it has been told what is wrong. */
+static bool read_options(struct remote *r, int argc, char **argv)
 {
-    int at = 1;
+    const char *timeout = NULL, *wait = NULL;
+    bool is_drain = strcmp(r->command, "drain") == 0;
+    const struct cli_option options[] = {
+        {.name = r->option, .values = &r->address},
+        {.name = "--timeout", .values = &timeout},
+        is_drain ? (struct cli_option){.name = "--wait", .values = &wait}
+                 : (struct cli_option){.name = "--live", .is_given = &r->wants_live}};
+    /* reload has no third one. */
+    size_t option_count = COUNT_OF(options) - (strcmp(r->command, "reload") == 0);
+    char problem[CLI_PROBLEM_BYTES];
+    const char *wrong = NULL;
 
     r->timeout_ms = DEFAULT_TIMEOUT_MS;
-    for (; at < argc && argv[at][0] == '-'; at++) {
-        bool has_value = at + 1 < argc;
-
-        if (strcmp(argv[at], r->option) == 0 && has_value) {
-            r->address = argv[++at];
-        } else if (strcmp(argv[at], "--timeout") == 0 && has_value) {
-            if (!read_duration(argv[++at], &r->timeout_ms))
-                return "--timeout needs a duration, like 5s";
-        } else if (strcmp(argv[at], "--wait") == 0 && has_value &&
-                   strcmp(r->command, "drain") == 0) {
-            if (!read_duration(argv[++at], &r->wait_ms))
-                return "--wait needs a duration, like 5s";
-        } else if (strcmp(argv[at], "--live") == 0 && strcmp(r->command, "healthcheck") == 0) {
-            r->wants_live = true;
-        } else {
-            return "unknown option, or one without its value";
-        }
-    }
-    r->paths = (const char *const *)&argv[at];
-    r->path_count = (size_t)(argc - at);
-    return r->address != NULL && r->path_count > 0 ? "give an address or policies, not both" : NULL;
+    r->paths = (const char *const *)&argv[1];
+    if (!cli_options_read(argc, argv, options, option_count, &r->path_count, problem))
+        wrong = problem;
+    else if (timeout != NULL && !read_duration(timeout, &r->timeout_ms))
+        wrong = "--timeout needs a duration, like 5s";
+    else if (wait != NULL && !read_duration(wait, &r->wait_ms))
+        wrong = "--wait needs a duration, like 5s";
+    else if (r->address != NULL && r->path_count > 0)
+        wrong = "give an address or policies, not both";
+    if (wrong != NULL)
+        (void)cli_usage_error(r->command, wrong);
+    return wrong == NULL;
 }
 
-/* By the policies, be they good or bad otherwise; else the default. */
-static const char *find_address(struct remote *r)
+const char *remote_find_address(const char *command, const char *option, const char *const *paths,
+                                size_t path_count, struct arena *arena)
 {
+    bool is_admin = strcmp(option, "--admin") == 0;
     struct policy_ports ports;
-    bool is_admin = strcmp(r->option, "--admin") == 0;
     const char *address;
 
-    if (r->address != NULL)
-        return r->address;
-    policy_find_ports(r->paths, r->path_count, &r->arena, &ports);
+    policy_find_ports(paths, path_count, arena, &ports);
     address = is_admin ? ports.admin : ports.metrics;
     if (address != NULL && strcmp(address, "off") != 0)
         return address;
-    fprintf(stderr,
-            address == NULL ? "lockkeeper %s: the policies do not say where; give %s ADDRESS\n"
-                            : "lockkeeper %s: this port is off in the policies (%s)\n",
-            r->command,
-            address == NULL ? r->option
-            : is_admin      ? "admin"
-                            : "metrics");
+    if (address != NULL)
+        fprintf(stderr, "lockkeeper %s: this port is off in the policies (%s)\n", command,
+                is_admin ? "admin" : "metrics");
+    else
+        fprintf(stderr, "lockkeeper %s: %s; else give %s ADDRESS\n", command,
+                ports.problem != NULL
+                    ? ports.problem
+                    : "the policies do not say where: is a variable not set here?",
+                option);
     return NULL;
 }
 
@@ -95,13 +102,17 @@ static const char *find_address(struct remote *r)
 static bool ask(struct remote *r, const char *method, const char *target, unsigned *ret_status,
                 struct buf *ret_body)
 {
-    const char *address = find_address(r), *problem;
+    bool is_guess = r->address == NULL && r->path_count == 0;
+    const char *problem;
 
-    if (address == NULL)
+    if (r->address == NULL)
+        r->address = remote_find_address(r->command, r->option, r->paths, r->path_count, &r->arena);
+    if (r->address == NULL)
         return false;
-    problem = ask_port(&(struct ask){address, method, target, r->timeout_ms}, ret_status, ret_body);
+    problem =
+        ask_port(&(struct ask){r->address, method, target, r->timeout_ms}, ret_status, ret_body);
     if (problem != NULL)
-        fprintf(stderr, "lockkeeper %s: %s: %s\n", r->command, address, problem);
+        complain(r, problem, is_guess ? "; if it is elsewhere, name its policies" : "");
     return problem == NULL;
 }
 
@@ -123,30 +134,26 @@ static void print_problems(json_t *answer)
     }
 }
 
-static const char *text_of(json_t *answer, const char *key)
-{
-    const char *text = json_string_value(json_object_get(answer, key));
-
-    return text != NULL ? text : "?";
-}
-
 static int ask_admin(struct remote *r, const char *target, const char *good_key)
 {
     int code = CLI_FAILED;
     unsigned status;
+    const char *text;
     struct buf body;
     json_t *answer;
 
     buf_init(&body, ASK_MAX_ANSWER_BYTES);
     if (ask(r, "POST", target, &status, &body)) {
         answer = json_loadb(buf_slice(&body).at, buf_len(&body), 0, NULL);
+        text = json_string_value(json_object_get(answer, status == 200 ? good_key : "detail"));
         print_problems(answer);
-        if (status == 200) {
-            printf("%s\n", text_of(answer, good_key));
-            code = CLI_OK;
-        } else {
-            fprintf(stderr, "lockkeeper %s: %s\n", r->command, text_of(answer, "detail"));
-        }
+        if (text == NULL)
+            complain(r, ASK_STRANGER, "");
+        else if (status == 200)
+            printf("%s\n", text);
+        else
+            fprintf(stderr, "lockkeeper %s: %s\n", r->command, text);
+        code = text != NULL && status == 200 ? CLI_OK : CLI_FAILED;
         json_decref(answer);
     }
     buf_clear(&body);
@@ -154,25 +161,19 @@ static int ask_admin(struct remote *r, const char *target, const char *good_key)
     return code;
 }
 
-static bool begin(struct remote *r, const char *option, int argc, char **argv,
-                  const char **ret_usage)
+static bool begin(struct remote *r, const char *option, int argc, char **argv)
 {
-    const char *problem;
-
     *r = (struct remote){.command = argv[0], .option = option};
     arena_init(&r->arena, NULL);
-    problem = read_options(r, argc, argv);
-    if (problem != NULL)
-        *ret_usage = problem;
-    return problem == NULL;
+    return read_options(r, argc, argv);
 }
 
-int remote_drain(int argc, char **argv, const char **ret_usage)
+int remote_drain(int argc, char **argv)
 {
     struct remote r;
     int code;
 
-    if (!begin(&r, "--admin", argc, argv, ret_usage))
+    if (!begin(&r, "--admin", argc, argv))
         return CLI_USAGE;
     code = ask_admin(&r, "/drain", "state");
     fflush(stdout);
@@ -182,27 +183,32 @@ int remote_drain(int argc, char **argv, const char **ret_usage)
     return code;
 }
 
-int remote_reload(int argc, char **argv, const char **ret_usage)
+int remote_reload(int argc, char **argv)
 {
     struct remote r;
 
-    return begin(&r, "--admin", argc, argv, ret_usage) ? ask_admin(&r, "/reload", "hash")
-                                                       : CLI_USAGE;
+    return begin(&r, "--admin", argc, argv) ? ask_admin(&r, "/reload", "hash") : CLI_USAGE;
 }
 
-int remote_healthcheck(int argc, char **argv, const char **ret_usage)
+int remote_healthcheck(int argc, char **argv)
 {
     int code = CLI_FAILED;
     struct remote r;
     unsigned status;
     struct buf body;
 
-    if (!begin(&r, "--metrics", argc, argv, ret_usage))
+    if (!begin(&r, "--metrics", argc, argv))
         return CLI_USAGE;
     buf_init(&body, ASK_MAX_ANSWER_BYTES);
     if (ask(&r, "GET", r.wants_live ? "/live" : "/ready", &status, &body)) {
-        printf("%.*s", SLICE_ARGS(buf_slice(&body)));
-        code = status == 200 ? CLI_OK : CLI_FAILED;
+        bool is_good =
+            slice_equal(buf_slice(&body), r.wants_live ? SLICE("live\n") : SLICE("ready\n"));
+
+        if (is_good == (status == 200))
+            printf("%.*s", SLICE_ARGS(buf_slice(&body)));
+        else
+            complain(&r, ASK_STRANGER, "");
+        code = is_good && status == 200 ? CLI_OK : CLI_FAILED;
     }
     buf_clear(&body);
     arena_clear(&r.arena);

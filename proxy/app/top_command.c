@@ -1,12 +1,12 @@
 #include "app/top_command.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "app/cli.h"
+#include "app/cli_options.h"
+#include "app/remote.h"
 #include "app/top.h"
 #include "base/arena.h"
-#include "policy/policy.h"
 #include "policy/scalar.h"
 
 #define MIN_INTERVAL_MS 100
@@ -29,65 +29,45 @@ static bool read_interval(const char *text, uint64_t *ret_interval_ms)
     return *ret_interval_ms >= MIN_INTERVAL_MS && *ret_interval_ms <= MAX_INTERVAL_MS;
 }
 
-/* NULL, or what is wrong with it. */
-static const char *read_options(struct command_line *line, int argc, char **argv)
+/* True, or it has been told what is wrong. */
+static bool read_options(struct command_line *line, int argc, char **argv)
 {
-    int at = 1;
+    const char *format = NULL, *interval = NULL, *wrong = NULL;
+    const struct cli_option options[] = {
+        {.name = "--once", .is_given = &line->options.is_once},
+        {.name = "--format", .values = &format},
+        {.name = "--admin", .values = &line->options.address},
+        {.name = "--interval", .values = &interval},
+    };
+    char problem[CLI_PROBLEM_BYTES];
 
-    for (; at < argc && argv[at][0] == '-'; at++) {
-        bool has_value = at + 1 < argc;
-
-        if (strcmp(argv[at], "--once") == 0)
-            line->options.is_once = true;
-        else if (strcmp(argv[at], "--format=json") == 0)
-            line->options.as_json = true;
-        else if (strcmp(argv[at], "--format") == 0 && has_value &&
-                 strcmp(argv[at + 1], "json") == 0)
-            line->options.as_json = ++at > 0;
-        else if (strcmp(argv[at], "--admin") == 0 && has_value)
-            line->options.address = argv[++at];
-        else if (strcmp(argv[at], "--interval") == 0 && has_value) {
-            if (!read_interval(argv[++at], &line->options.interval_ms))
-                return "--interval needs a duration from 100ms to 1h, like 2s";
-        } else
-            return "unknown option, or one without its value";
-    }
-    line->paths = (const char *const *)&argv[at];
-    line->path_count = (size_t)(argc - at);
-    return line->options.address != NULL && line->path_count > 0
-               ? "give an address or policies, not both"
-               : NULL;
+    line->paths = (const char *const *)&argv[1];
+    if (!cli_options_read(argc, argv, options, COUNT_OF(options), &line->path_count, problem))
+        wrong = problem;
+    else if (format != NULL && strcmp(format, "json") != 0)
+        wrong = "the only format is json";
+    else if (interval != NULL && !read_interval(interval, &line->options.interval_ms))
+        wrong = "--interval needs a duration from 100ms to 1h, like 2s";
+    else if (line->options.address != NULL && line->path_count > 0)
+        wrong = "give an address or policies, not both";
+    line->options.as_json = format != NULL;
+    if (wrong != NULL)
+        (void)cli_usage_error(argv[0], wrong);
+    return wrong == NULL;
 }
 
-/* By the policies, be they good or bad otherwise; else the default.  NULL: it cannot be told, which
- * has been said. */
-static const char *find_address(const struct command_line *line, struct arena *arena)
-{
-    struct policy_ports ports;
-
-    if (line->options.address != NULL)
-        return line->options.address;
-    policy_find_ports(line->paths, line->path_count, arena, &ports);
-    if (ports.admin != NULL && strcmp(ports.admin, "off") != 0)
-        return ports.admin;
-    fputs(ports.admin == NULL
-              ? "lockkeeper top: the policies do not say where; give --admin ADDRESS\n"
-              : "lockkeeper top: this port is off in the policies (admin)\n",
-          stderr);
-    return NULL;
-}
-
-int top_command_run(int argc, char **argv, const char **ret_usage)
+int top_command_run(int argc, char **argv)
 {
     struct command_line line = {.options = {.interval_ms = 1000}};
     struct arena arena;
     int code = CLI_FAILED;
 
-    *ret_usage = read_options(&line, argc, argv);
-    if (*ret_usage != NULL)
+    if (!read_options(&line, argc, argv))
         return CLI_USAGE;
     arena_init(&arena, NULL);
-    line.options.address = find_address(&line, &arena);
+    if (line.options.address == NULL)
+        line.options.address =
+            remote_find_address(argv[0], "--admin", line.paths, line.path_count, &arena);
     if (line.options.address != NULL)
         code = top_run(&line.options);
     arena_clear(&arena);

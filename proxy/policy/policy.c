@@ -365,12 +365,15 @@ void policy_find_ports(const char *const *paths, size_t path_count, struct arena
     struct loading loading;
     struct schema schema = {.arena = arena, .scratch = &loading.scratch, .problems = &problems};
 
-    *ret_ports = (struct policy_ports){NULL, NULL};
+    *ret_ports = (struct policy_ports){NULL, NULL, NULL};
     policy_problems_init(&problems);
     begin_load(&loading, &problems);
     load_paths(&loading, paths, path_count);
     if (path_count == 0)
         load_source(&loading, "", SLICE(""));
+    if (problems.count > 0)
+        ret_ports->problem =
+            arena_printf(arena, "%s: %s", problems.items[0].file, problems.items[0].message).at;
     /* Every other key is unknown here; nobody is told. */
     if (loading.root != NULL)
         schema_bind(&schema, &fields_ports, loading.root, ret_ports);

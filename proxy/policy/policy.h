@@ -42,11 +42,12 @@ enum policy_store_failure { POLICY_FAIL_ALLOW, POLICY_FAIL_DENY, POLICY_FAIL_LOC
 enum policy_headers { POLICY_HEADERS_DRAFT, POLICY_HEADERS_LEGACY, POLICY_HEADERS_OFF };
 enum policy_access_log { POLICY_LOG_OFF, POLICY_LOG_ERRORS, POLICY_LOG_ALL };
 enum policy_no_route { POLICY_NO_ROUTE_FORWARD, POLICY_NO_ROUTE_REFUSE };
-/* Who must begin a connection with a PROXY header: trusted peers, or every peer, all of them trusted.
+/* Who must begin a connection with a PROXY header: trusted peers, or every peer, all of them
+ * trusted.
  */
 enum policy_proxy_protocol { POLICY_PROXY_OFF, POLICY_PROXY_TRUSTED, POLICY_PROXY_REQUIRE };
-/* Which fields tell the service, and are believed when they come from a trusted proxy.  Both: what is
- * believed is X-Forwarded-*, and Forwarded is made from it. */
+/* Which fields tell the service, and are believed when they come from a trusted proxy.  Both: what
+ * is believed is X-Forwarded-*, and Forwarded is made from it. */
 enum policy_forwarding {
     POLICY_FORWARDING_X_FORWARDED,
     POLICY_FORWARDING_FORWARDED,
@@ -124,10 +125,10 @@ enum policy_fence_scope { POLICY_FENCE_LOCAL, POLICY_FENCE_SHARED };
     X(CONFLICT, "conflict")                                                                        \
     X(WAIT_TIMEOUT, "wait_timeout")                                                                \
     X(QUEUE_FULL, "queue_full")                                                                    \
-    X(DEADLOCK_AVOIDED, "deadlock_avoided") X(CLIENT_GONE, "client_gone") X(DRAINED, "drained")    \
-        X(LIMITED, "limited") X(MISSING_KEY, "missing_key") X(SKIPPED, "skipped")                  \
-            X(STORE_DENIED, "store_denied") X(BYPASSED, "bypassed")                                \
-                X(SHADOW_CONFLICT, "shadow_conflict")
+    X(DEADLOCK_AVOIDED, "deadlock_avoided")                                                        \
+    X(CLIENT_GONE, "client_gone") X(DRAINED, "drained") X(LIMITED, "limited")                      \
+        X(MISSING_KEY, "missing_key") X(SKIPPED, "skipped") X(STORE_DENIED, "store_denied")        \
+            X(BYPASSED, "bypassed") X(SHADOW_CONFLICT, "shadow_conflict")
 #define POLICY_LOCK_OUTCOME_ENUM(id, name) POLICY_LOCK_##id,
 enum policy_lock_outcome {
     POLICY_LOCK_OUTCOMES(POLICY_LOCK_OUTCOME_ENUM) POLICY_LOCK_OUTCOME_COUNT
@@ -219,9 +220,9 @@ struct policy_route {
     enum policy_headers ratelimit_headers;
     enum policy_upgrade upgrade;
     enum policy_client_abort on_client_abort; /* that of the lock, when there is one */
-    const struct policy_lock *lock;         /* NULL: none */
-    const struct policy_fence *fence;       /* NULL: none */
-    const struct policy_upstream *upstream; /* where its requests go */
+    const struct policy_lock *lock;           /* NULL: none */
+    const struct policy_fence *fence;         /* NULL: none */
+    const struct policy_upstream *upstream;   /* where its requests go */
     /* Metric slots (policy_bind_metrics). */
     uint32_t request_slots[6]; /* [0] 1xx or none, then 1xx..5xx by status / 100 */
     uint32_t duration_slot, admission_slot, tunnels_slot;
@@ -282,8 +283,9 @@ struct policy_settings {
     uint64_t trace_sample_ppm; /* of the traces made, so many of a million are sampled */
     uint64_t ipv6_prefix, ipv4_prefix;
     enum policy_access_log access_log;
-    uint64_t access_log_sample_ppm; /* of good and quick requests, so many of a million have a line */
-    uint64_t access_log_slow_ms;    /* from then on a request is not quick */
+    uint64_t
+        access_log_sample_ppm;   /* of good and quick requests, so many of a million have a line */
+    uint64_t access_log_slow_ms; /* from then on a request is not quick */
     enum log_level log_level;
     enum policy_reload reload;
     enum policy_ready_store ready_requires_store;
@@ -359,6 +361,7 @@ bool policy_is_file_name(const char *name);
 /* Where a process with these policies listens for its operators. */
 struct policy_ports {
     const char *metrics, *admin; /* NULL: it cannot be told; may be "off" */
+    const char *problem;         /* of the files; NULL: each could be read */
 };
 
 /* Also of policies with errors, as long as one file can be read, and without the environment of the

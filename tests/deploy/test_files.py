@@ -105,6 +105,10 @@ def test_commands_are_documented_and_completed():
         page = file.read()
     for command in COMMANDS:
         assert re.search(rf"^\.It Cm {command}\b", page, re.M), command
+        usage = rig.run(binary(), command, "--help").stdout.splitlines()[0]
+        for option in re.findall(r"\[(--?\w+)", usage):
+            assert f"Fl {option[1:]} " in page, (command, option)
+            assert option in complete("lockkeeper", command, "-"), (command, option)
 
 
 def complete(*words):

@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import signal
+import socket
 import subprocess
 import threading
 
@@ -247,11 +248,28 @@ def test_version_and_help():
         assert name in text.stdout
 
 
-@pytest.mark.parametrize("arguments", [(), ("nonsense",), ("check",), ("run",), ("explain",), ("check", "--nonsense")])
-def test_usage_errors(arguments):
+@pytest.mark.parametrize("arguments,says", [
+    ((), "lockkeeper check"), (("nonsense",), '"nonsense"'), (("check",), "name a policy"), (("run",), "name a policy"),
+    (("explain",), "name the policies"), (("check", "--nonsense", "p"), "--nonsense is no option"),
+    (("check", "p", "--format"), "--format needs a value"), (("check", "p", "--format", "xml"), "only format is json"),
+    (("run", "p", "--port=80"), "--port=80 is no option"), (("top", "--once=yes"), "--once=yes takes no value"),
+    (("explain", "p", "GET /", "-H"), "-H needs a value"), (("version", "x"), "no arguments"),
+    (("explain", "p", "GET", "/orders"), "in quotes"), (("explain", "p", "GET "), "in quotes")])
+def test_usage_errors(arguments, says):
     done = command(*arguments)
     assert done.returncode == 2
-    assert done.stdout == "" and done.stderr != ""
+    assert done.stdout == "" and says in done.stderr
+
+
+def test_options_stand_anywhere(tmp_path):
+    path = tmp_path / "good.yaml"
+    path.write_text(policy("http://127.0.0.1:1", [limited("/l", BUCKET, name="odd")]))
+    for line in (("--format", "json", str(path)), (str(path), "--format", "json"), (str(path), "--format=json"),
+                 ("--format=json", "--", str(path))):
+        assert json.loads(command("check", *line).stdout) == []
+    assert command("check", "--", "-none.yaml").stderr.startswith("-none.yaml: error: cannot be opened")
+    explained = command("explain", "-H", "Host: x", str(path), "--client", "10.0.0.1", "GET /l")
+    assert explained.returncode == 0 and "10.0.0.1" in explained.stdout and "route   odd" in explained.stdout
 
 
 def test_check_reports_every_error_with_its_place(tmp_path):
@@ -297,6 +315,31 @@ def test_explain(tmp_path):
     assert "stock" in done.stdout and "seven" in done.stdout and " 3 86400000000 " in done.stdout
     missing = command("explain", str(path), "GET /stock/42")
     assert missing.returncode == 0 and "header.x-user" in missing.stdout
+
+
+def test_explain_reads_a_request_as_the_proxy_does(start, origin):
+    """What the one refuses, the other refuses; where they route it is the same."""
+    limit = {"rate": "1000/day"}
+    routes = [limited("/a", {**limit, "name": "of-a"}, name="a", match={"path": "/a", "host": "shop.example"}),
+              limited("/a", {**limit, "name": "of-b"}, name="b")]
+    lk = start(policy(origin.url, routes))
+    for line, host, says in (
+            ("GET /a", None, "route   b"), ("GET /a", "SHOP.example:80", "route   a"),
+            ("GET http://shop.example/a", "shop.example", "route   a"), ("get /a", None, "501 unsupported-method"),
+            ("BREW /a", None, "501 unsupported-method"), ("CONNECT a:1", None, "501 unsupported-method"),
+            ("GET a", None, "400 malformed-target"), ("GET /a HTTP/1.1", None, "400 malformed"),
+            ("GET /a#b", None, "400 malformed-target"), ("GET /a", "bad host", "400 malformed-host")):
+        done = command("explain", lk.policy_path, line, *(("-H", f"Host: {host}") if host else ()))
+        assert says in done.stdout + done.stderr, line
+        assert done.returncode == (2 if "malformed" in says or "501" in says else 0)
+        with socket.create_connection(lk.listen, 20) as client:
+            client.sendall(f"{line} HTTP/1.1\r\nHost: {host or 'localhost'}\r\nConnection: close\r\n\r\n".encode())
+            answer = b"".join(iter(lambda: client.recv(65536), b"")).decode()
+        if says.startswith("route"):
+            assert answer.startswith("HTTP/1.1 200 ") and f'"of-{says[-1]}"' in answer
+        else:
+            status, reason = says.split()
+            assert answer.startswith(f"HTTP/1.1 {status} ") and reason in answer
 
 
 def test_explain_tells_lock_and_fence(tmp_path):

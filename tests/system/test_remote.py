@@ -84,9 +84,21 @@ def test_nobody_is_there(tmp_path):
         done = command("drain", "--admin", address(bound.getsockname()))
     assert done.returncode == 1 and "Connection refused" in done.stderr
     assert "No such file" in command("drain", "--admin", f"unix:{tmp_path}/none").stderr
-    assert "do not say where" in command("drain", str(tmp_path / "none.yaml")).stderr
-    for odd in ("nonsense", "127.0.0.1:0", "127.0.0.1:x", "host.example:80", f"unix:/{'x' * 200}"):
-        assert command("drain", "--admin", odd).returncode == 1
+    for odd in ("nonsense", "127.0.0.1:0", "127.0.0.1:x", "host.example:80", f"unix:/{'x' * 200}", "unix:"):
+        done = command("drain", "--admin", odd)
+        assert done.returncode == 1 and "this is no address: IP:PORT or unix:/path" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["drain", "reload", "healthcheck", "top"])
+def test_policies_that_do_not_say_where(tmp_path, name):
+    """The file that cannot be read is named, not only that something is missing."""
+    none, bad = tmp_path / "none.yaml", tmp_path / "bad.yaml"
+    bad.write_text("admin: [\n")
+    assert f"{none}: cannot be opened: No such file or directory; else give --" in command(name, str(none)).stderr
+    assert f"{bad}: " in command(name, str(bad)).stderr
+    bad.write_text("admin: ${NOT_SET_HERE}\nmetrics: ${NOT_SET_HERE}\n")
+    done = command(name, str(bad))
+    assert done.returncode == 1 and "is a variable not set here?" in done.stderr
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab",
@@ -103,6 +115,27 @@ def test_somebody_else_is_there(answer):
         done = command("healthcheck", "--metrics", address(server.getsockname()))
         thread.join(20)
     assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("status,body", [("200 OK", b"{}"), ("200 OK", b""), ("200 OK", b'{"hash": 7}'),
+                                         ("404 Not Found", b"<html>"), ("404 Not Found", b"[]"), ("503 Busy", b"ready\n")])
+def test_an_answer_of_another_service_is_not_taken_for_success(status, body):
+    answer = b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status.encode(), len(body), body)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        def serve():
+            for _ in range(3):
+                client, _ = server.accept()
+                with client:
+                    client.recv(4096)
+                    client.sendall(answer)
+        thread = threading.Thread(target=serve)
+        thread.start()
+        where = address(server.getsockname())
+        done = [command(*line, where) for line in (("reload", "--admin"), ("drain", "--admin"), ("healthcheck", "--metrics"))]
+        thread.join(20)
+    for one in done[:2] + (done[2:] if not status.startswith("404") else []):
+        assert (one.returncode, one.stdout) == (1, "") and "no answer of Lockkeeper" in one.stderr
+    assert done[2].returncode == 1
 
 
 def test_it_does_not_wait_for_ever():
