@@ -15,9 +15,9 @@
 #include "http/http_conn_private.h"
 
 /* More than this is not read ahead of the handler.  Up to it reading goes on even while nothing is
- * wanted, so that a client that leaves is noticed. */
+ * wanted, so that a client that leaves is noticed.  With the settings' bound on a head this bounds
+ * what is held, to one read. */
 #define HELD_STOP_BYTES (16u * 1024)
-#define HELD_MAX_BYTES (1024u * 1024)
 #define DRAIN_BYTES (64u * 1024)
 #define DRAIN_MS 2000
 /* How long the stream may go on after us: it sends what is pending and drops what still comes, so
@@ -250,6 +250,13 @@ static void refuse_fault(struct http_conn *conn, enum http_fault fault)
     refuse(conn, http_fault_status(fault), http_fault_reason(fault), http_fault_text(fault));
 }
 
+/* The client has left in the middle of a head. */
+static void end_in_head(struct http_conn *conn)
+{
+    tell_refused(conn, 0, "client-closed");
+    http_conn_finish(conn);
+}
+
 static bool step_head(struct http_conn *conn, struct slice *input)
 {
     struct http_limits limits = {
@@ -263,8 +270,11 @@ static bool step_head(struct http_conn *conn, struct slice *input)
     enum http_fault fault;
 
     fault = http_scan(&conn->scan, HTTP_KIND_REQUEST, *input, &limits, &head_bytes);
-    if (fault == HTTP_FAULT_NONE && head_bytes == 0)
+    if (fault == HTTP_FAULT_NONE && head_bytes == 0) {
+        if (conn->peer_closed)
+            end_in_head(conn);
         return false;
+    }
     if (fault == HTTP_FAULT_NONE) {
         head = arena_copy(&conn->arena,
                           slice_from(input->at + conn->scan.start, head_bytes - conn->scan.start));
@@ -410,7 +420,7 @@ static void settle(struct http_conn *conn, bool was_held, size_t taken, struct s
         if (buf_len(&conn->held) == 0)
             buf_clear(&conn->held);
     } else if (!buf_append(&conn->held, rest)) {
-        UNREACHED(); /* one read is far smaller than the buffer's ceiling */
+        UNREACHED();
     }
     if (conn->state == HTTP_CONN_HEAD && !conn->head_is_timed) {
         conn->head_is_timed = true;
@@ -485,8 +495,7 @@ static void on_end(void *owner, int error)
         http_conn_wake(conn);
         break;
     case HTTP_CONN_HEAD:
-        tell_refused(conn, 0, "client-closed");
-        http_conn_finish(conn);
+        end_in_head(conn);
         break;
     case HTTP_CONN_IDLE:
     case HTTP_CONN_DRAIN:
@@ -587,7 +596,7 @@ void http_conn_open(struct http_server *server, struct stream *stream)
     list_append(&server->idle, &conn->node);
     loop_task_init(&conn->task, on_task);
     arena_init(&conn->arena, loop_arena_pool(server->loop));
-    buf_init(&conn->held, HELD_MAX_BYTES);
+    buf_init(&conn->held, SIZE_MAX);
     server->connection_count++;
     count(server, server->idle_slot, 1);
     http_conn_start_timer(conn, conn->settings.idle_timeout_ms);

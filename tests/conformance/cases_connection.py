@@ -229,6 +229,8 @@ case("half-close-while-waiting", "9112 9.6", [head(b"GET / HTTP/1.1"), Arrived(1
 case("half-close-after-pipeline", "9112 9.3.2", [head(b"GET /1 HTTP/1.1") + head(b"GET /2 HTTP/1.1"), SHUT],
      [Seen(target="/1"), Seen(target="/2")], [Answer(200, b"GET /1"), Answer(200, b"GET /2")], CLOSED,
      basis="choice", note="as half-close-after-request")
+case("half-close-in-the-next-head", "9112 8", [head(b"GET /1 HTTP/1.1") + b"GET /2 HTTP/1.1\r\nHo", Arrived(1), SHUT, Signal("go")],
+     [Seen(target="/1")], [Answer(200, b"ok")], CLOSED, service=[[Until("go"), OK]])
 case("half-close-in-head", "9112 8", [b"GET / HTTP/1.1\r\nHost: a\r\n", SHUT], [], [], CLOSED)
 case("half-close-in-length-body", "9112 8", [post(b"Content-Length: 10", body=b"hello"), Arrived(1), SHUT, Ended(1)],
      [Seen("POST", "/p", None, is_complete=False)], [], CLOSED, basis="choice",

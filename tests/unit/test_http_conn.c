@@ -368,6 +368,45 @@ static void half_close_within_an_unwanted_body_is_gone_later(void **state)
     assert_int_equal(f->gone, HTTP_GONE_CLIENT);
 }
 
+/* Nobody waits for the rest of a head that cannot come, whenever the end was seen. */
+static void half_close_within_the_next_head_ends_the_connection(void **state)
+{
+    struct fixture *f = *state;
+
+    say(f, REQUEST("GET /wait", "") "GET /next HT");
+    WAIT(f, f->request_count == 1);
+    raw_peer_end(&f->peer);
+    WAIT(f, f->half_close_count == 1);
+    answer(f->last, 200, SLICE("still"));
+    WAIT(f, f->peer.has_ended);
+    assert_true(raw_peer_has(&f->peer, "\r\n\r\nstill"));
+    assert_int_equal(raw_peer_count(&f->peer, "HTTP/1.1 "), 1);
+    assert_int_equal(f->refused_count, 1);
+    assert_int_equal(f->refused_status, 0);
+}
+
+/* As large as a policy may allow; it comes in many pieces. */
+static void a_head_of_megabytes_is_held(void **state)
+{
+    struct fixture *f = *state;
+    const size_t size = 4 * sizeof(f->zeros);
+    char *value = malloc(size);
+    size_t sent = 0;
+
+    f->server.settings.max_header_bytes = 16 * 1024 * 1024;
+    memset(value, 'a', size);
+    say(f, "GET /now HTTP/1.1\r\nHost: a\r\nX-Long: ");
+    while (sent < size) {
+        ssize_t count = send(f->peer.fd, value + sent, size - sent, MSG_NOSIGNAL);
+
+        sent += count > 0 ? (size_t)count : 0;
+        TURN(f);
+    }
+    say(f, "\r\n\r\n");
+    WAIT(f, raw_peer_has(&f->peer, "\r\n\r\nnow"));
+    free(value);
+}
+
 static void unread_body_is_drained_within_bounds(void **state)
 {
     struct fixture *f = *state;
@@ -590,6 +629,8 @@ int main(void)
         CASE(clients_that_leave_are_noticed),
         CASE(half_close_is_told_and_answered),
         CASE(half_close_within_an_unwanted_body_is_gone_later),
+        CASE(half_close_within_the_next_head_ends_the_connection),
+        CASE(a_head_of_megabytes_is_held),
         CASE(unread_body_is_drained_within_bounds),
         CASE(pipelining_without_reading_is_held_up),
         CASE(backpressure_and_write_timeout),
