@@ -11,6 +11,8 @@
 #define DIRECT_BYTES (16u * 1024)
 /* How much is sealed ahead of the socket. */
 #define SEALED_MAX_BYTES (64u * 1024)
+/* More than that is not ours: a peer makes TLS answer (KeyUpdate), and takes no answer. */
+#define SEALED_LIMIT_BYTES (2 * SEALED_MAX_BYTES)
 #define VECTOR_MAX_PARTS 64u
 /* Reads in one go while they fill the buffer; then others have their turn. */
 #define READ_MAX_ROUNDS 4
@@ -319,6 +321,8 @@ static void read_plain(struct stream *s)
             s->read_bytes += len;
             s->events->on_read(s->owner, slice_from(plain, len));
         }
+        if (s->state == STREAM_OPEN && s->out.bytes > SEALED_LIMIT_BYTES)
+            tell_end(s, UV_ENOBUFS);
         if (status == TLS_MORE || s->state != STREAM_OPEN)
             return;
         if (status == TLS_END)

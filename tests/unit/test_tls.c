@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <openssl/ssl.h>
 #include <uv.h>
 
 #include "base/arena.h"
@@ -512,30 +513,71 @@ static void test_listener_closes_during_handshake(void **state)
     close_world(&w);
 }
 
+/* The server's socket, behind the back of its stream; port is the client's. */
+static int find_server_socket(uint16_t port)
+{
+    for (int fd = 3; fd < 64; fd++) {
+        union resolve_address peer;
+        socklen_t size = sizeof(peer);
+
+        if (getpeername(fd, &peer.any, &size) == 0 && ntohs(peer.in4.sin_port) == port)
+            return fd;
+    }
+    fail_msg("the server has no socket");
+    return -1;
+}
+
 /* The end of the connection without close_notify may be an attacker's work. */
 static void test_truncation_is_an_error(void **state)
 {
     struct world w;
-    int listening_fd = -1;
 
     UNUSED(state);
     open_world(&w, open_server("server", NULL, NULL), 5000);
     run_until_open(&w);
     assert_int_equal(stream_write(w.server.stream, &SLICE("half an ans"), 1), STREAM_OK);
     RUN_UNTIL(&w, w.client.read_bytes == 11);
-    /* Find the server's socket and end it behind the stream's back. */
-    for (int fd = 3; fd < 64; fd++) {
-        union resolve_address peer;
-        socklen_t size = sizeof(peer);
-
-        if (getpeername(fd, &peer.any, &size) == 0 &&
-            ntohs(peer.in4.sin_port) == stream_local_port(w.client.stream))
-            listening_fd = fd;
-    }
-    assert_true(listening_fd >= 0);
-    assert_int_equal(shutdown(listening_fd, SHUT_WR), 0);
+    assert_int_equal(shutdown(find_server_socket(stream_local_port(w.client.stream)), SHUT_WR), 0);
     RUN_UNTIL(&w, w.client.end_calls == 1);
     assert_int_equal(w.client.end_error, UV_EOF);
+    close_world(&w);
+}
+
+/* Each of these asks for another in return, which this client never takes. */
+static void test_key_updates_that_nobody_reads_are_bounded(void **state)
+{
+    SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+    SSL *ssl = SSL_new(context);
+    struct sockaddr_in own = {.sin_family = AF_INET};
+    socklen_t own_size = sizeof(own);
+    struct world w;
+    int fd, small = 4096;
+
+    UNUSED(state);
+    open_world(&w, open_server("server", NULL, NULL), 5000);
+    fd = dial(&w);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+    assert_int_equal(SSL_set_fd(ssl, fd), 1);
+    while (SSL_connect(ssl) != 1)
+        loop_turn(w.loop);
+    RUN_UNTIL(&w, w.server.stream != NULL);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&own, &own_size), 0);
+    assert_int_equal(setsockopt(find_server_socket(ntohs(own.sin_port)), SOL_SOCKET, SO_SNDBUF,
+                                &small, sizeof(small)),
+                     0);
+    w.server.to_send_bytes = 1000 * 1000;
+    generate(&w.server);
+    for (int i = 0; i < 20000 && w.server.end_calls == 0; i++) {
+        if (SSL_get_key_update_type(ssl) == SSL_KEY_UPDATE_NONE)
+            assert_int_equal(SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+        (void)SSL_do_handshake(ssl);
+        loop_turn(w.loop);
+    }
+    assert_int_equal(w.server.end_calls, 1);
+    assert_int_equal(w.server.end_error, UV_ENOBUFS);
+    SSL_free(ssl);
+    SSL_CTX_free(context);
+    close(fd);
     close_world(&w);
 }
 
@@ -571,6 +613,7 @@ int main(void)
         cmocka_unit_test(test_handshake_timeout_and_rubbish),
         cmocka_unit_test(test_listener_closes_during_handshake),
         cmocka_unit_test(test_truncation_is_an_error),
+        cmocka_unit_test(test_key_updates_that_nobody_reads_are_bounded),
         cmocka_unit_test(test_renewed_certificate),
     };
 
