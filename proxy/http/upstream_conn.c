@@ -122,6 +122,8 @@ static void on_connect(void *owner, int error)
         stream_close(&conn->stream, 0);
         connect_next(conn);
     } else {
+        if (!pool->is_literal)
+            resolve_expire(pool->loop, pool->host);
         upstream_conn_close(conn);
         upstream_pool_unreachable(pool, error);
     }

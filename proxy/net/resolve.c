@@ -1,7 +1,8 @@
 /* Names are looked up in libuv's threads, each name once at a time however many ask.  An answer is
- * kept for a while, and a failure shortly, so that a burst of connections costs one lookup.
+ * kept for a while, and a failure shortly, so that a burst of connections costs one lookup.  When
+ * the name servers fail, the last addresses are given out for OLD_FOR_MS, without waiting again.
  *
- *   resolve_start -> request --(waits for)--> entry: looking up -> fresh -> forgotten
+ *   resolve_start -> request --(waits for)--> entry: looking up <-> fresh -> forgotten
  *
  * An entry lives in its loop's cache; it is freed when it is forgotten and its lookup is over.  A
  * request answers from its task or its timer, never from resolve_start. */
@@ -18,6 +19,7 @@
 #define RESOLVE_TAG 0x52534c56u /* "RSLV" */
 #define GOOD_FOR_MS 30000u
 #define BAD_FOR_MS 1000u
+#define OLD_FOR_MS 300000u
 #define MAX_ADDRESSES 16
 #define MAX_ENTRIES 64
 
@@ -26,8 +28,11 @@ struct entry {
     struct loop *loop;
     uv_getaddrinfo_t lookup;
     bool is_looking_up;
-    struct list waiting; /* requests */
-    uint64_t until_ms;   /* how long the answer is good */
+    bool is_failing;       /* the addresses are older than the last lookup */
+    struct list waiting;   /* requests */
+    uint64_t until_ms;     /* how long the answer is good */
+    uint64_t looked_up_ms; /* when the last lookup ended */
+    uint64_t addresses_ms; /* when the addresses came */
     int error;
     size_t address_count;
     union resolve_address addresses[MAX_ADDRESSES];
@@ -46,6 +51,7 @@ struct resolve_request {
     struct loop *loop;
     resolve_cb *on_resolved;
     void *owner;
+    struct entry *entry; /* while it waits for one */
     struct list_node waiting_node;
     struct loop_task answer_task;
     struct timer timer;
@@ -137,15 +143,6 @@ static void on_answer_due(struct loop_task *task)
     answer(CONTAINER_OF(task, struct resolve_request, answer_task));
 }
 
-static void on_timeout(struct timer *timer)
-{
-    struct resolve_request *r = CONTAINER_OF(timer, struct resolve_request, timer);
-
-    r->error = UV_ETIMEDOUT;
-    r->address_count = 0;
-    answer(r);
-}
-
 static void set_port(union resolve_address *address, uint16_t port)
 {
     if (address->any.sa_family == AF_INET)
@@ -163,6 +160,27 @@ static void take_answer(struct resolve_request *r, const struct entry *entry)
         set_port(&r->addresses[i], r->port);
     }
     loop_defer(r->loop, &r->answer_task);
+}
+
+/* The addresses may be given out although a newer lookup has failed, or does not end. */
+static bool has_old_addresses(const struct entry *entry)
+{
+    return entry->address_count > 0 && loop_now_ms(entry->loop) - entry->addresses_ms < OLD_FOR_MS;
+}
+
+static void on_timeout(struct timer *timer)
+{
+    struct resolve_request *r = CONTAINER_OF(timer, struct resolve_request, timer);
+
+    if (r->entry != NULL && has_old_addresses(r->entry)) {
+        r->entry->is_failing = true;
+        list_remove(&r->waiting_node);
+        take_answer(r, r->entry);
+        return;
+    }
+    r->error = UV_ETIMEDOUT;
+    r->address_count = 0;
+    answer(r);
 }
 
 /* Entries. */
@@ -184,6 +202,7 @@ static void forget(struct entry *entry)
 
 static void keep_addresses(struct entry *entry, const struct addrinfo *found)
 {
+    entry->address_count = 0;
     for (; found != NULL && entry->address_count < MAX_ADDRESSES; found = found->ai_next) {
         union resolve_address *address = &entry->addresses[entry->address_count];
 
@@ -197,10 +216,26 @@ static void keep_addresses(struct entry *entry, const struct addrinfo *found)
     }
 }
 
+/* The name servers have said that there is no address; else they may know one, and did not tell. */
+static bool is_final(int error)
+{
+    return error == UV_EAI_NONAME || error == UV_EAI_NODATA || error == UV_EAI_ADDRFAMILY;
+}
+
 static void finish_lookup(struct entry *entry, int error)
 {
-    entry->error = error == 0 && entry->address_count == 0 ? UV_EAI_NONAME : error;
-    entry->until_ms = loop_now_ms(entry->loop) + (entry->error == 0 ? GOOD_FOR_MS : BAD_FOR_MS);
+    uint64_t now_ms = loop_now_ms(entry->loop);
+
+    if (error == 0 && entry->address_count == 0)
+        error = UV_EAI_NONAME;
+    if (error == 0)
+        entry->addresses_ms = now_ms;
+    entry->is_failing = error != 0 && !is_final(error) && has_old_addresses(entry);
+    entry->error = entry->is_failing ? 0 : error;
+    if (entry->error != 0)
+        entry->address_count = 0;
+    entry->looked_up_ms = now_ms;
+    entry->until_ms = now_ms + (error == 0 ? GOOD_FOR_MS : BAD_FOR_MS);
     LIST_EACH (&entry->waiting, node) {
         list_remove(node);
         take_answer(CONTAINER_OF(node, struct resolve_request, waiting_node), entry);
@@ -279,17 +314,21 @@ static void make_room(struct resolve_cache *cache)
 
 static struct entry *find_entry(struct loop *loop, const char *host)
 {
+    LIST_EACH (&get_cache(loop)->entries, node) {
+        struct entry *entry = CONTAINER_OF(node, struct entry, node);
+
+        if (strcasecmp(entry->host, host) == 0)
+            return entry;
+    }
+    return NULL;
+}
+
+static struct entry *make_entry(struct loop *loop, const char *host)
+{
     struct resolve_cache *cache = get_cache(loop);
     size_t size = strlen(host) + 1;
     struct entry *entry;
 
-    LIST_EACH (&cache->entries, node) {
-        entry = CONTAINER_OF(node, struct entry, node);
-        if (!entry->is_looking_up && loop_now_ms(loop) >= entry->until_ms)
-            forget(entry);
-        else if (strcasecmp(entry->host, host) == 0)
-            return entry;
-    }
     if (cache->count >= MAX_ENTRIES)
         make_room(cache);
     entry = mem_calloc(1, sizeof(*entry) + size);
@@ -301,6 +340,26 @@ static struct entry *find_entry(struct loop *loop, const char *host)
     cache->count++;
     start_lookup(entry);
     return entry;
+}
+
+/* With an answer that is good, or a lookup under way. */
+static struct entry *get_entry(struct loop *loop, const char *host)
+{
+    struct entry *entry = find_entry(loop, host);
+
+    if (entry == NULL)
+        return make_entry(loop, host);
+    if (!entry->is_looking_up && loop_now_ms(loop) >= entry->until_ms)
+        start_lookup(entry);
+    return entry;
+}
+
+void resolve_expire(struct loop *loop, const char *host)
+{
+    struct entry *entry = find_entry(loop, host);
+
+    if (entry != NULL && loop_now_ms(loop) - entry->looked_up_ms >= BAD_FOR_MS)
+        entry->until_ms = 0;
 }
 
 struct resolve_request *resolve_start(struct loop *loop, const char *host, uint16_t port,
@@ -329,11 +388,13 @@ struct resolve_request *resolve_start(struct loop *loop, const char *host, uint1
         return r;
     }
     timer_start(loop, &r->timer, timeout_ms, on_timeout);
-    entry = find_entry(loop, host);
-    if (entry->is_looking_up)
-        list_append(&entry->waiting, &r->waiting_node);
-    else
+    entry = get_entry(loop, host);
+    if (!entry->is_looking_up || (entry->is_failing && has_old_addresses(entry))) {
         take_answer(r, entry);
+    } else {
+        r->entry = entry;
+        list_append(&entry->waiting, &r->waiting_node);
+    }
     return r;
 }
 

@@ -586,6 +586,13 @@ void resolve_cancel(struct resolve_request **request)
     UNREACHED();
 }
 
+void resolve_expire(struct loop *loop, const char *host)
+{
+    UNUSED(loop);
+    UNUSED(host);
+    UNREACHED();
+}
+
 struct tls_context *tls_context_open(const struct tls_options *options, char *error,
                                      size_t error_size)
 {

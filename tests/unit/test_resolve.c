@@ -1,15 +1,60 @@
 /* Name lookup: literals, localhost, a name that cannot exist (.invalid), cancel at every moment. */
 #include <arpa/inet.h>
+#include <dlfcn.h>
+#include <netdb.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 #include <uv.h>
 
 #include "net/loop.h"
 #include "net/resolve.h"
+
+/* What the C library says of MOVING, and how often it was asked; libuv asks from its threads. */
+#define MOVING "moving.test"
+static atomic_uint moving_address, moving_count;
+static atomic_int moving_error;
+static atomic_bool moving_hangs; /* until hanging_ends is posted */
+static uv_sem_t hanging_ends;
+
+static int (*real_lookup)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+
+/* Before any other, in libuv and in the C library's place. */
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+                struct addrinfo **ret_found)
+{
+    char text[32];
+
+    if (node == NULL || strcmp(node, MOVING) != 0)
+        return real_lookup(node, service, hints, ret_found);
+    moving_count++;
+    if (moving_hangs)
+        uv_sem_wait(&hanging_ends);
+    if (moving_error != 0)
+        return moving_error;
+    snprintf(text, sizeof(text), "127.0.0.%u", moving_address);
+    return real_lookup(text, service, hints, ret_found);
+}
+
+/* How far the clocks of this process are ahead. */
+static _Atomic time_t skipped_s;
+
+int clock_gettime(clockid_t clock, struct timespec *ret_now)
+{
+    int result = (int)syscall(SYS_clock_gettime, clock, ret_now);
+
+    ret_now->tv_sec += skipped_s;
+    return result;
+}
 
 struct asked {
     struct resolve_request *request;
@@ -220,6 +265,139 @@ static void test_timeout(void **state)
     uv_sem_destroy(&busy_until);
 }
 
+/* The last part of the address that MOVING is said to have, or the error. */
+static int find_moving(struct loop *loop)
+{
+    struct asked asked;
+
+    ask(loop, &asked, MOVING, 10000);
+    while (asked.call_count == 0)
+        loop_turn(loop);
+    return asked.error != 0 ? asked.error : (int)(ntohl(asked.first.in4.sin_addr.s_addr) & 255);
+}
+
+static void skip_time(struct loop *loop, time_t seconds)
+{
+    skipped_s += seconds;
+    loop_turn(loop);
+}
+
+static void begin_moving(void)
+{
+    moving_count = 0;
+    moving_error = 0;
+    moving_address = 1;
+}
+
+static void test_answers_are_looked_up_again(void **state)
+{
+    struct loop *loop = open_loop();
+
+    UNUSED(state);
+    begin_moving();
+    assert_int_equal(find_moving(loop), 1);
+    moving_address = 2;
+    skip_time(loop, 29);
+    assert_int_equal(find_moving(loop), 1);
+    skip_time(loop, 2);
+    assert_int_equal(find_moving(loop), 2);
+    assert_int_equal(moving_count, 2);
+    loop_close(&loop);
+}
+
+/* Where nobody answers, a service has moved, or is down: that must not be asked for each request.
+ */
+static void test_addresses_that_fail_are_looked_up_again(void **state)
+{
+    struct loop *loop = open_loop();
+
+    UNUSED(state);
+    begin_moving();
+    resolve_expire(loop, MOVING); /* never heard of */
+    assert_int_equal(find_moving(loop), 1);
+    moving_address = 2;
+    resolve_expire(loop, MOVING);
+    assert_int_equal(find_moving(loop), 1);
+    skip_time(loop, 2);
+    assert_int_equal(find_moving(loop), 1);
+    resolve_expire(loop, MOVING);
+    assert_int_equal(find_moving(loop), 2);
+    resolve_expire(loop, MOVING);
+    assert_int_equal(find_moving(loop), 2);
+    assert_int_equal(moving_count, 2);
+    loop_close(&loop);
+}
+
+static void test_name_servers_that_fail_leave_the_old_addresses(void **state)
+{
+    struct loop *loop = open_loop();
+
+    UNUSED(state);
+    begin_moving();
+    assert_int_equal(find_moving(loop), 1);
+    moving_error = EAI_AGAIN;
+    for (int i = 0; i < 7; i++) {
+        skip_time(loop, 40);
+        assert_int_equal(find_moving(loop), 1);
+        assert_int_equal(find_moving(loop), 1); /* and while it is asked again */
+    }
+    assert_true(moving_count > 7);
+    moving_error = 0;
+    moving_address = 2;
+    skip_time(loop, 2);
+    while (find_moving(loop) != 2)
+        loop_turn(loop);
+    moving_error = EAI_AGAIN;
+    skip_time(loop, 301);
+    assert_int_equal(find_moving(loop), UV_EAI_AGAIN);
+    loop_close(&loop);
+}
+
+static void test_name_servers_that_do_not_answer_are_waited_for_once(void **state)
+{
+    struct loop *loop = open_loop();
+    struct asked asked;
+
+    UNUSED(state);
+    begin_moving();
+    assert_int_equal(uv_sem_init(&hanging_ends, 0), 0);
+    assert_int_equal(find_moving(loop), 1);
+    moving_hangs = true;
+    skip_time(loop, 31);
+    ask(loop, &asked, MOVING, 30);
+    while (asked.call_count == 0)
+        loop_turn(loop);
+    assert_int_equal(asked.error, 0);
+    ask(loop, &asked, MOVING, 10000);
+    loop_turn(loop);
+    assert_int_equal(asked.call_count, 1);
+    assert_int_equal(asked.error, 0);
+    moving_hangs = false;
+    moving_address = 2;
+    uv_sem_post(&hanging_ends);
+    while (find_moving(loop) != 2)
+        loop_turn(loop);
+    assert_int_equal(moving_count, 2);
+    loop_close(&loop);
+    uv_sem_destroy(&hanging_ends);
+}
+
+static void test_a_name_without_address_is_believed(void **state)
+{
+    struct loop *loop = open_loop();
+
+    UNUSED(state);
+    begin_moving();
+    assert_int_equal(find_moving(loop), 1);
+    moving_error = EAI_NONAME;
+    skip_time(loop, 31);
+    assert_int_equal(find_moving(loop), UV_EAI_NONAME);
+    moving_error = EAI_AGAIN;
+    skip_time(loop, 2);
+    assert_int_equal(find_moving(loop), UV_EAI_AGAIN);
+    loop_close(&loop);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -230,7 +408,14 @@ int main(void)
         cmocka_unit_test(test_cancel_at_any_time),
         cmocka_unit_test(test_many_names_stay_bounded),
         cmocka_unit_test(test_timeout),
+        cmocka_unit_test(test_answers_are_looked_up_again),
+        cmocka_unit_test(test_addresses_that_fail_are_looked_up_again),
+        cmocka_unit_test(test_name_servers_that_fail_leave_the_old_addresses),
+        cmocka_unit_test(test_name_servers_that_do_not_answer_are_waited_for_once),
+        cmocka_unit_test(test_a_name_without_address_is_believed),
     };
 
+    *(void **)&real_lookup = dlsym(RTLD_NEXT, "getaddrinfo");
+    assert_non_null(real_lookup);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
