@@ -200,6 +200,7 @@ static void on_change(void *owner, struct policy *policy, struct certificates *c
     struct server *s = owner;
 
     CHECK_TAG(s, SERVER);
+    embedded_set_max_bytes(s->embedded, policy->settings.embedded_max_bytes);
     for (unsigned i = 0; i < s->worker_count; i++)
         worker_set_policy(s->workers[i], policy, certificates);
 }

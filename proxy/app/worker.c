@@ -200,9 +200,9 @@ static void on_accept(void *owner, struct stream *stream)
     http_server_accept(&w->server, stream);
 }
 
-static void open_store(struct worker *w, const struct policy_settings *s)
+static struct store_settings store_settings(const struct policy_settings *s)
 {
-    const struct store_settings settings = {
+    return (struct store_settings){
         .url = s->store,
         .timeout_ms = s->store_timeout_ms,
         .connect_timeout_ms = s->store_connect_timeout_ms,
@@ -211,6 +211,11 @@ static void open_store(struct worker *w, const struct policy_settings *s)
         .breaker_open_ms = s->store_breaker_open_ms,
         .key_prefix = s->store_key_prefix,
     };
+}
+
+static void open_store(struct worker *w, const struct policy_settings *s)
+{
+    const struct store_settings settings = store_settings(s);
 
     w->store = store_open(w->loop, &settings, w->shared->embedded, w->shared->metrics, w->env.shard,
                           &w->log);
@@ -488,8 +493,10 @@ static void on_policy_message(struct loop *loop, struct loop_message *message)
     struct worker *w = m->worker;
     struct serve_snapshot *old = w->env.snapshot;
     struct certificates *old_certificates = w->certificates;
+    const struct store_settings store = store_settings(&m->policy->settings);
 
     open_snapshot(w, m->policy, m->certificates);
+    store_set_bounds(w->store, &store);
     guard_worker_set_policy(w->env.guards, w->env.policy);
     w->server.settings = request_conn_settings(w->env.policy);
     if (w->listener != NULL)

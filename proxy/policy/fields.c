@@ -302,7 +302,7 @@ static const struct schema_field store_fields[] = {
      SCHEMA_FIELD(policy, settings.store_key_prefix),
      .default_text = "lk",
      .help = "begins every key in the store; tells deployments that share one apart"},
-    BYTES("embedded_max_bytes", embedded_max_bytes, "64MiB", 1 << 20, 64 * GIB,
+    BYTES("embedded_max_bytes", embedded_max_bytes, "16MiB", 1 << 20, 64 * GIB,
           "memory for keys of the embedded engine, per process"),
 };
 

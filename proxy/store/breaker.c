@@ -8,6 +8,13 @@ void breaker_init(struct breaker *breaker, uint32_t max_failures, uint64_t open_
     *breaker = (struct breaker){.max_failures = max_failures, .open_ms = open_ms};
 }
 
+void breaker_set(struct breaker *breaker, uint32_t max_failures, uint64_t open_ms)
+{
+    CHECK(max_failures > 0);
+    breaker->max_failures = max_failures;
+    breaker->open_ms = open_ms;
+}
+
 static void breaker_trip(struct breaker *breaker, uint64_t now_ms)
 {
     breaker->state = BREAKER_OPEN;

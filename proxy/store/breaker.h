@@ -24,6 +24,9 @@ enum breaker_answer { BREAKER_PASS, BREAKER_PROBE, BREAKER_STOP };
 
 void breaker_init(struct breaker *breaker, uint32_t max_failures, uint64_t open_ms);
 
+/* In whatever state it is; an open one stays so for as long as it was going to. */
+void breaker_set(struct breaker *breaker, uint32_t max_failures, uint64_t open_ms);
+
 /* May a call go now?  After BREAKER_PROBE the caller must tell the call's fate with is_probe set,
  * or breaker_probe_gone. */
 enum breaker_answer breaker_ask(struct breaker *breaker, uint64_t now_ms);

@@ -550,6 +550,14 @@ struct embedded *embedded_open(size_t max_bytes)
     return embedded;
 }
 
+void embedded_set_max_bytes(struct embedded *embedded, size_t max_bytes)
+{
+    CHECK_TAG(embedded, EMBEDDED);
+    pthread_mutex_lock(&embedded->lock);
+    keyspace_set_max_bytes(embedded->keyspace, max_bytes);
+    pthread_mutex_unlock(&embedded->lock);
+}
+
 struct embedded *embedded_ref(struct embedded *embedded)
 {
     CHECK_TAG(embedded, EMBEDDED);

@@ -374,6 +374,11 @@ struct keyspace *keyspace_open(size_t max_bytes)
     return keyspace;
 }
 
+void keyspace_set_max_bytes(struct keyspace *keyspace, size_t max_bytes)
+{
+    keyspace->max_bytes = max_bytes;
+}
+
 static void free_entry(struct table_node *node, void *owner)
 {
     struct entry *entry = CONTAINER_OF(node, struct entry, node);

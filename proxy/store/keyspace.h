@@ -59,6 +59,8 @@ struct keyspace_stats {
 
 /* The clock is the system's until keyspace_set_clock. */
 struct keyspace *keyspace_open(size_t max_bytes);
+/* From the next keyspace_begin on. */
+void keyspace_set_max_bytes(struct keyspace *keyspace, size_t max_bytes);
 void keyspace_close(struct keyspace **keyspace);
 void keyspace_set_clock(struct keyspace *keyspace, keyspace_clock_fn *clock, void *owner);
 

@@ -122,6 +122,12 @@ void messages_listen_redis(struct messages *messages, const struct redis_conn_se
         redis_conn_open(messages->loop, &for_messages, &conn_events, messages, &messages->log);
 }
 
+void messages_set_bounds(struct messages *messages, const struct redis_conn_settings *settings)
+{
+    if (messages->conn != NULL)
+        redis_conn_set_bounds(messages->conn, settings);
+}
+
 void messages_listen_embedded(struct messages *messages, struct channels *channels)
 {
     messages->listener = channels_listen(channels, slice_of(messages->channel), messages->loop,

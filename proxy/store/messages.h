@@ -33,6 +33,8 @@ void messages_set_owner(struct messages *messages, store_message_cb *on_message,
                         store_gap_cb *on_gap, void *owner);
 /* settings->channel is set here. */
 void messages_listen_redis(struct messages *messages, const struct redis_conn_settings *settings);
+/* See redis_conn_set_bounds. */
+void messages_set_bounds(struct messages *messages, const struct redis_conn_settings *settings);
 void messages_listen_embedded(struct messages *messages, struct channels *channels);
 
 bool messages_flow(const struct messages *messages);

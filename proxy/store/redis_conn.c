@@ -467,6 +467,15 @@ static void on_backoff_over(struct timer *timer)
 
 /* --- what others call --- */
 
+void redis_conn_set_bounds(struct redis_conn *conn, const struct redis_conn_settings *settings)
+{
+    CHECK_TAG(conn, REDIS_CONN);
+    CHECK(settings->timeout_ms > 0 && settings->connect_timeout_ms > 0);
+    conn->settings.timeout_ms = settings->timeout_ms;
+    conn->settings.connect_timeout_ms = settings->connect_timeout_ms;
+    conn->settings.max_pending = settings->max_pending;
+}
+
 struct redis_conn *redis_conn_open(struct loop *loop, const struct redis_conn_settings *settings,
                                    const struct redis_conn_events *events, void *owner,
                                    const struct log_context *log)
@@ -474,10 +483,10 @@ struct redis_conn *redis_conn_open(struct loop *loop, const struct redis_conn_se
     struct redis_conn *conn = mem_calloc(1, sizeof(*conn));
     const char *error;
 
-    CHECK(settings->timeout_ms > 0 && settings->connect_timeout_ms > 0);
     conn->tag = REDIS_CONN_TAG;
     conn->loop = loop;
     conn->settings = *settings;
+    redis_conn_set_bounds(conn, settings);
     conn->settings.url = NULL; /* the copy is conn->url */
     if (settings->tls != NULL)
         conn->settings.tls = tls_context_ref(settings->tls);

@@ -310,16 +310,33 @@ static struct tls_context *open_tls(struct store *store)
     return tls;
 }
 
+static void set_redis_bounds(struct redis_conn_settings *redis,
+                             const struct store_settings *settings)
+{
+    redis->timeout_ms = settings->timeout_ms;
+    redis->connect_timeout_ms = settings->connect_timeout_ms;
+    redis->max_pending = settings->max_pending;
+}
+
+void store_set_bounds(struct store *store, const struct store_settings *settings)
+{
+    CHECK_TAG(store, STORE);
+    if (store->redis == NULL)
+        return;
+    set_redis_bounds(&store->redis_settings, settings);
+    redis_conn_set_bounds(store->redis, &store->redis_settings);
+    messages_set_bounds(&store->messages, &store->redis_settings);
+    breaker_set(&store->breaker, settings->breaker_failures, settings->breaker_open_ms);
+}
+
 static void open_redis(struct store *store, const char *key_prefix)
 {
     store->redis_settings = (struct redis_conn_settings){
         .url = mem_strdup(store->settings.url),
-        .timeout_ms = store->settings.timeout_ms,
-        .connect_timeout_ms = store->settings.connect_timeout_ms,
-        .max_pending = store->settings.max_pending,
         .tls = open_tls(store),
         .get_script = script_get,
     };
+    set_redis_bounds(&store->redis_settings, &store->settings);
     breaker_init(&store->breaker, store->settings.breaker_failures,
                  store->settings.breaker_open_ms);
     presence_init(&store->presence, store->loop, key_prefix, send_presence, store);

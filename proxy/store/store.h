@@ -41,6 +41,8 @@ struct store_settings {
 /* The shared engine; thread-safe inside.  max_bytes bounds keys and values; what happens when it is
  * full is said in lua/README.md. */
 struct embedded *embedded_open(size_t max_bytes);
+/* From the next script on. */
+void embedded_set_max_bytes(struct embedded *embedded, size_t max_bytes);
 struct embedded *embedded_ref(struct embedded *embedded);
 void embedded_unref(struct embedded **embedded);
 
@@ -49,6 +51,8 @@ void embedded_unref(struct embedded **embedded);
 struct store *store_open(struct loop *loop, const struct store_settings *settings,
                          struct embedded *embedded, struct metrics *metrics,
                          struct metrics_shard *shard, const struct log_context *log);
+/* Its numbers are those of settings from now on; url and the other texts are not looked at. */
+void store_set_bounds(struct store *store, const struct store_settings *settings);
 /* Calls still pending end without a callback.  Not from inside a callback of the same store. */
 void store_close(struct store **store);
 

@@ -141,6 +141,33 @@ def test_every_request_keeps_its_deadline(proxy, redis_server):
     wait_until(lambda: proxy.request("GET", "/deny").status == 200, 2 * SLOWNESS, "decisions by Redis")
 
 
+def test_a_reload_changes_the_budget_of_a_call(start, origin, redis_server):
+    """The first thing that is tried when the store is slow: both ways, and the breaker's numbers with it."""
+    def of(timeout, failures=5, breaker_open="1s"):
+        return policy(origin.url, list(ROUTES.values()), store=redis_server.url,
+                      store_options={"timeout": timeout, "breaker_failures": failures, "breaker_open": breaker_open})
+
+    def reload(text):
+        with open(one.policy_path, "w") as file:
+            file.write(text)
+        hash_now = one.admin("POST", "/reload").json()["hash"]
+        # Workers have it a moment after the answer; the question that asks them comes behind it.
+        assert one.admin("GET", "/locks").json() is not None and one.admin("GET", "/").json()["hash"] == hash_now
+
+    one = start(of("60s"), with_store=False)
+    assert one.request("GET", "/deny").status == 200
+    reload(of("50ms", failures=1000000))
+    redis_server.stop_process()
+    began = time.monotonic()
+    assert one.request("GET", "/deny").status == 503
+    assert time.monotonic() - began < 20
+    assert one.metric("store_breaker_open") == 0
+    reload(of("50ms", failures=1, breaker_open="1h"))
+    assert one.request("GET", "/deny").status == 503
+    wait_until(lambda: one.metric("store_breaker_open") == 1, 20, "the breaker opens after one failure")
+    redis_server.continue_process()
+
+
 def test_starting_without_redis(start, origin, redis_server):
     """A sidecar must not wait for its store: it serves at once and connects when it can."""
     redis_server.kill()

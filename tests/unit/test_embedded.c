@@ -210,6 +210,11 @@ static void a_full_engine_refuses_and_changes_nothing(void **state)
     assert_int_equal(after.keys, before.keys);
     assert_int_equal(after.bytes, before.bytes);
     assert_int_equal(after.full_count, before.full_count + 1);
+    embedded_set_max_bytes(embedded, 2 * before.bytes);
+    embedded_eval(embedded, SCRIPT_LIMITS, &call, &arena, &reply);
+    assert_int_not_equal(reply.type, REPLY_ERROR);
+    embedded_get_stats(embedded, &after);
+    assert_int_equal(after.max_bytes, 2 * before.bytes);
 }
 
 enum { THREADS = 4, CALLS = 500 };

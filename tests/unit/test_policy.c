@@ -161,7 +161,7 @@ static void defaults_are_as_documented(void **state)
     assert_int_equal(s->store_breaker_failures, 5);
     assert_int_equal(s->store_breaker_open_ms, 1000);
     assert_string_equal(s->store_key_prefix, "lk");
-    assert_int_equal(s->embedded_max_bytes, 64 << 20);
+    assert_int_equal(s->embedded_max_bytes, 16 << 20);
     assert_int_equal(s->trusted_proxy_count, 0);
     assert_int_equal(s->ipv6_prefix, 64);
     assert_int_equal(s->ipv4_prefix, 32);
