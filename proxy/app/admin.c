@@ -54,10 +54,12 @@ void admin_answer(struct port_exchange **exchange, unsigned status, struct json_
         port_refuse(exchange, 500, "not-utf-8", "the answer holds bytes that are not UTF-8");
         return;
     }
-    port_answer(exchange, &(struct port_content){.status = status,
-                                                 .type = status < 400 ? "application/json"
-                                                                      : "application/problem+json",
-                                                 .body = slice_of(text)});
+    /* It ends with a line's end, for terminals. */
+    port_answer(exchange,
+                &(struct port_content){.status = status,
+                                       .type = status < 400 ? "application/json"
+                                                            : "application/problem+json",
+                                       .body = arena_printf(port_arena(*exchange), "%s\n", text)});
     free(text);
 }
 

@@ -2,36 +2,22 @@
 
 #include <zlib.h>
 
+#include "app/accept.h"
+
 #define GZIP_WINDOW_BITS (15 + 16) /* 16: with gzip's head and trailer */
 #define MEMORY_LEVEL 8
 
-/* "q=0", "q=0.", "q=0.000": not acceptable. */
-static bool is_refusal(struct slice parameter)
-{
-    if (parameter.len < 3 || (parameter.at[0] != 'q' && parameter.at[0] != 'Q') ||
-        parameter.at[1] != '=')
-        return false;
-    for (size_t i = 2; i < parameter.len; i++)
-        if (parameter.at[i] != '0' && parameter.at[i] != '.')
-            return false;
-    return true;
-}
-
 bool gzip_is_accepted(struct slice accept_encoding)
 {
+    struct accept_item coding;
     bool by_star = false;
-    struct slice coding;
 
-    while (slice_split(&accept_encoding, ',', &coding)) {
-        size_t semicolon = slice_find(coding, ';');
-        struct slice name = slice_trim(slice_head(coding, semicolon));
-        bool is_accepted =
-            semicolon == coding.len || !is_refusal(slice_trim(slice_skip(coding, semicolon + 1)));
-
-        if (slice_equal_nocase(name, SLICE("gzip")) || slice_equal_nocase(name, SLICE("x-gzip")))
-            return is_accepted;
-        if (slice_equal(name, SLICE("*")))
-            by_star = is_accepted;
+    while (accept_next(&accept_encoding, &coding)) {
+        if (slice_equal_nocase(coding.name, SLICE("gzip")) ||
+            slice_equal_nocase(coding.name, SLICE("x-gzip")))
+            return coding.weight > 0;
+        if (slice_equal(coding.name, SLICE("*")))
+            by_star = coding.weight > 0;
     }
     return by_star;
 }

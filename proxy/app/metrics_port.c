@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "app/accept.h"
 #include "app/gzip.h"
 #include "app/port.h"
 #include "app/process_metrics.h"
@@ -22,12 +23,26 @@ struct metrics_port {
     struct metrics_port_source source;
 };
 
+static void raise_to(unsigned *weight, unsigned other)
+{
+    if (other > *weight)
+        *weight = other;
+}
+
+/* OpenMetrics for those who name it, and do not say that they like the other format better. */
 static bool wants_openmetrics(const struct http_request *head)
 {
     struct slice accept = http_fields_find(&head->fields, SLICE("accept"));
+    unsigned openmetrics = 0, text = 0;
+    struct accept_item item;
 
-    return accept.len > 0 &&
-           memmem(accept.at, accept.len, "application/openmetrics-text", 28) != NULL;
+    while (accept_next(&accept, &item)) {
+        if (slice_equal_nocase(item.name, SLICE("application/openmetrics-text")))
+            raise_to(&openmetrics, item.weight);
+        if (slice_equal_nocase(item.name, SLICE("text/plain")))
+            raise_to(&text, item.weight);
+    }
+    return openmetrics > 0 && openmetrics >= text;
 }
 
 /* The engine counts for itself, as it belongs to no worker. */

@@ -269,6 +269,9 @@ bool reload_start(struct reload *r, struct metrics *metrics)
     r->metrics = metrics;
     policy_bind_metrics(r->policy, metrics);
     record_good(r);
+    /* Shown from the start, so that the first one is seen as an increase. */
+    (void)metrics_series1(metrics, METRIC_CONFIG_RELOADS, "success");
+    (void)metrics_series1(metrics, METRIC_CONFIG_RELOADS, "failure");
     r->certificates = certificates_open(r->policy);
     return r->certificates != NULL;
 }

@@ -111,22 +111,34 @@ static const char *why_not_ready(void *owner)
     return "the store is not reached";
 }
 
-static const char *hint_for(const char *key, int error)
+static const char *hint_for(const char *key, const char *address, int error)
 {
-    if (error == -EADDRINUSE && strcmp(key, "listen") != 0)
-        return "another process uses this port, perhaps another Lockkeeper of this pod or host: "
-               "give "
-               "each its own address, or `off`";
-    return error == -EADDRINUSE ? "another process uses this port"
-           : error == -EACCES   ? "ports below 1024 need CAP_NET_BIND_SERVICE"
-                                : NULL;
+    bool is_unix = strncmp(address, "unix:", 5) == 0;
+
+    switch (error) {
+    case -EADDRINUSE:
+        return is_unix ? "another process listens there, or it is a file and no socket"
+               : strcmp(key, "listen") == 0
+                   ? "another process uses this port"
+                   : "another process uses this port, perhaps another Lockkeeper of this pod or "
+                     "host: give each its own address, or `off`";
+    case -EADDRNOTAVAIL:
+        return "this host or pod has no such address: 0.0.0.0 is all that it has";
+    case -EACCES:
+        return is_unix ? "this user may not make a file in that folder"
+                       : "ports below 1024 need CAP_NET_BIND_SERVICE";
+    case -ENOENT:
+        return is_unix ? "the folder is not there" : NULL;
+    default:
+        return NULL;
+    }
 }
 
 /* Say where it went wrong and what could be done. */
 static void complain_listen(const char *key, const char *address, int error)
 {
     log_error(NULL, "cannot listen", LOG_STR("key", key), LOG_STR("address", address),
-              LOG_STR("error", strerror(-error)), LOG_STR("hint", hint_for(key, error)));
+              LOG_STR("error", strerror(-error)), LOG_STR("hint", hint_for(key, address, error)));
 }
 
 static void on_probe_accept(void *owner, struct stream *stream)

@@ -58,7 +58,8 @@
     X(FENCE_REVOKED, "fence_revoked_total", COUNTER, "route",                                      \
       "Requests aborted because one with a newer fencing token came.")                             \
     X(UPSTREAM_FAILURES, "upstream_failures_total", COUNTER, "upstream,reason",                    \
-      "Exchanges with a service that failed: unreachable, bad-answer, timeout, reset.")            \
+      "Exchanges with a service that failed: upstream-unreachable, -connect-timeout, -busy, "      \
+      "-closed, -bad-answer, -timeout, -cut.")                                                     \
     X(UPSTREAM_RETRIES, "upstream_retries_total", COUNTER, "upstream",                             \
       "Exchanges repeated because a pooled connection had gone stale.")                            \
     X(UPSTREAM_EJECTIONS, "upstream_ejections_total", COUNTER, "upstream",                         \

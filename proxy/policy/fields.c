@@ -427,6 +427,7 @@ static const struct schema_field policy_fields[] = {
     {.name = "upstream",
      .type = &types_upstream,
      SCHEMA_FIELD(policy, settings.upstream),
+     .is_url = true,
      .default_note = "give `upstream` or `upstreams`",
      .help = "the service: `http://host:port`, `https://host:port` or `unix:/path`; as one of "
              "several it has the name `default`",

@@ -84,10 +84,15 @@ bool schema_is_misspelt(const struct schema *schema, const char *key)
     return (schema->frame->misspelt & UINT64_C(1) << (field - section->fields)) != 0;
 }
 
+static bool is_hidden(const struct schema_field *field, const struct yaml_node *node)
+{
+    return field->is_secret || (field->is_url && slice_find(node->text, '@') < node->text.len);
+}
+
 /* A secret's line is shown only where it names the secret instead of holding it. */
 static bool hides_line(const struct schema_field *field, const struct yaml_node *node)
 {
-    if (field == NULL || !field->is_secret || node == NULL || node->kind != YAML_SCALAR)
+    if (field == NULL || node == NULL || node->kind != YAML_SCALAR || !is_hidden(field, node))
         return false;
     return !slice_starts_with(node->text, SLICE("${")) &&
            (field->type->json_pattern == NULL || slice_find(node->text, '@') < node->text.len);
@@ -164,7 +169,7 @@ static void report_secret_fault(struct schema *schema, const struct schema_field
                                 const struct schema_type *type, const char *suffix,
                                 const struct yaml_node *node, const struct scalar_fault *fault)
 {
-    if (field->is_secret && !slice_starts_with(node->text, SLICE("${")))
+    if (is_hidden(field, node) && !slice_starts_with(node->text, SLICE("${")))
         schema_node_problem(schema, field, suffix, node, "the value %s%s%s", fault->verdict,
                             fault->detail[0] == '\0'  ? ""
                             : fault->detail[0] == '(' ? " "
@@ -213,7 +218,7 @@ bool schema_read_scalar(struct schema *schema, const struct schema_field *field,
         scalar_fail(&fault, "holds a zero byte", "%s", "");
     else if (type->read(schema, field, expanded.text, ret, &fault))
         return true;
-    if (expanded.is_expanded || field->is_secret) {
+    if (expanded.is_expanded || is_hidden(field, node)) {
         report_secret_fault(schema, field, type, suffix, node, &fault);
         return false;
     }

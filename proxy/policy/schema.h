@@ -45,7 +45,8 @@ struct schema_field {
     const char *default_text; /* NULL: the record keeps what begin() put there, or zero */
     const char *default_note; /* for the reference, when the default is not a text */
     bool is_required;
-    bool is_secret;    /* its value is never shown */
+    bool is_secret; /* its value is never shown */
+    bool is_url;    /* its value is not shown where it holds a user, as there may be a password */
     uint64_t min, max; /* counts, bytes, and durations in the field's unit; max == 0: no bound */
     const char *word;  /* a word that stands for 0 ("auto") or for itself ("off") */
     const char *const *choices, *const *choice_help; /* end with NULL; help by the same number */

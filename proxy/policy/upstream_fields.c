@@ -156,6 +156,7 @@ static const struct schema_field upstream_fields[] = {
     {.name = "url",
      .type = &types_upstream,
      SCHEMA_FIELD(policy_upstream, single),
+     .is_url = true,
      .default_note = "give `url` or `addresses`",
      .help = "its one address: `http://host:port`, `https://host:port` or `unix:/path`",
      .example = "http://stock:8080"},
@@ -163,6 +164,7 @@ static const struct schema_field upstream_fields[] = {
      .type = &schema_list,
      .item = &types_upstream_item,
      SCHEMA_COUNTED(policy_upstream, addresses, address_count),
+     .is_url = true,
      .default_note = "give `url` or `addresses`",
      .help = "its addresses, at most 32; host names are looked up again for new connections, after "
              "30 s at the latest",

@@ -23,6 +23,7 @@ def proxy(start, origin):
 
 
 def test_it_lists_its_endpoints(proxy):
+    assert proxy.admin("GET", "/").body.endswith(b"}\n")  # a prompt comes on a line of its own
     answer = proxy.admin("GET", "/")
     assert answer.status == 200 and answer.header("content-type") == "application/json"
     assert answer.header("cache-control") == "no-store"
@@ -210,6 +211,20 @@ def test_a_port_that_is_taken_is_no_surprise(start, origin, tmp_path):
     assert second.returncode == 1
     said = [json.loads(line) for line in second.stderr.splitlines()][-1]
     assert (said["event"], said["key"]) == ("cannot listen", "admin") and "another Lockkeeper" in said["hint"]
+
+
+def test_what_hinders_the_start_is_told(origin, tmp_path):
+    (tmp_path / "file").write_text("no socket")
+    path = tmp_path / "p.yaml"
+    for key, address, hint in (("admin", f"unix:{tmp_path}/none/a.sock", "the folder is not there"),
+                               ("admin", f"unix:{tmp_path}/file", "a file and no socket"),
+                               ("metrics", "192.0.2.1:0", "no such address")):
+        path.write_text(policy(origin.url, **{key: address}))
+        done = subprocess.run([binary(), "run", str(path)], capture_output=True, text=True, timeout=60)
+        said = json.loads(done.stderr.splitlines()[-1])
+        assert done.returncode == 1 and (said["event"], said["key"], said["address"]) == ("cannot listen", key, address)
+        assert hint in said["hint"]
+    assert (tmp_path / "file").read_text() == "no socket"
 
 
 def test_config_shows_what_is_in_force(start, origin):

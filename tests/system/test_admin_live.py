@@ -78,7 +78,8 @@ def test_a_crowd_does_not_hide_who_asks_most(start, origin):
         ask(lk, f"user-{i}", 1)
         ask(lk, "loud", 1)
     requests = get(lk, "/limits")["limits"][0]["top"]["requests"]
-    assert requests["total"] == 600 and len(requests["keys"]) == 8
+    # Eight for each half of the period: when one begins meanwhile there are more, of which ten are listed.
+    assert requests["total"] == 600 and 8 <= len(requests["keys"]) <= 10
     first = requests["keys"][0]
     assert first["key"] == "loud" and first["count"] - first["error"] <= 300 <= first["count"]
     assert all(entry["count"] - entry["error"] <= 1 <= entry["count"] for entry in requests["keys"][1:])

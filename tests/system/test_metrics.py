@@ -71,6 +71,7 @@ def test_both_formats_say_the_same(serve):
     visit(lk, 2)
     plain, open_page = pages(lk)
     assert plain == open_page
+    assert [plain["lockkeeper_config_reloads_total", ("result", result)] for result in ("success", "failure")] == [0, 0]
 
     def value(name, **labels):
         return plain[(f"lockkeeper_{name}", *sorted(labels.items()))]
@@ -82,6 +83,25 @@ def test_both_formats_say_the_same(serve):
     buckets = [amount for key, amount in plain.items() if key[0] == "lockkeeper_http_request_duration_seconds_bucket"
                and ("route", "limited-0") in key]
     assert buckets == sorted(buckets) and buckets[-1] == 3
+
+
+NAME = "application/openmetrics-text"
+ACCEPTED = {
+    "": False, "*/*": False, "text/html": False, f"x-{NAME}ile": False, f"{NAME};q=0": False,
+    f"{NAME};q=0.000, */*": False, f"text/plain;q=0.9, {NAME};q=0.1": False, NAME: True, f"text/plain, {NAME}": True,
+    f"{NAME.title()}; version=1.0.0 ; Q=0.2, text/plain;q=0.1": True,
+    # What Prometheus 2 and 3 send.
+    f"{NAME};version=1.0.0,{NAME};version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1": True,
+    f"{NAME};version=1.0.0;escaping=allow-utf-8;q=0.6,{NAME};version=0.0.1;q=0.5,"
+    "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2": True}
+
+
+def test_the_format_is_what_the_scraper_likes_best(start, origin):
+    lk = start(policy(origin.url, []))
+    for accept, wants in ACCEPTED.items():
+        page = request(lk.metrics_address, "GET", "/metrics", {"Accept": accept} if accept else {})
+        assert page.header("content-type").startswith(NAME if wants else "text/plain"), accept
+        assert page.body.endswith(b"# EOF\n") == wants
 
 
 def check_metrics(lk, *options):
