@@ -7,7 +7,7 @@
 local HELD, QUEUED, BUSY, FULL, DENIED = 1, 0, -1, -2, -3
 local LOCK_ARGS = 12
 
-local limit_count = (#ARGV - 2 - LOCK_ARGS) / 8
+local limit_count, limit_at, first_key = (#ARGV - LOCK_ARGS) / 8, 0, 0
 local at = #ARGV - LOCK_ARGS
 local intent, id = ARGV[at + 1], ARGV[at + 2]
 local mode, permits = string.sub(id, 1, 1), ARGV[at + 3] + 0
@@ -54,7 +54,12 @@ local function take(was_waiting)
     return {HELD, token, 0, 0, 0, 0}
 end
 
+local asked = 1
+-- @include limit_open
 -- @include limit_look
+if trouble then
+    return trouble
+end
 
 local was_charged = place > 0
 for i = 1, #locks do
@@ -96,6 +101,7 @@ else
         granted = 0
     end
 end
+local limit_reply, reply_at = limit_count > 0 and {0, 0, 0, 0, 0} or {0}, 0
 -- @include limit_charge
 reply[7] = limit_reply
 return reply

@@ -1,9 +1,9 @@
--- Charges granted of the requests, and makes limit_reply.
-
-local limit_reply = limit_count > 0 and {granted, 0, 0, 0, 0} or {granted}
+-- Charges granted of the requests that limit_look has looked at, and puts the answer behind
+-- limit_reply[reply_at].
+limit_reply[reply_at + 1] = granted
 for i = 1, limit_count do
     local limit = limits[i]
-    local cost, fits, n = limit.cost, limit.fits, 4 * i - 3
+    local cost, fits, n = limit.cost, limit.fits, reply_at + 4 * i - 3
     local units = (fits < granted and fits or granted) * cost
     local allowed, is_short = 1, false
     if limit.is_shadow then
@@ -13,8 +13,7 @@ for i = 1, limit_count do
         allowed, is_short = 0, true
     end
     local can_pass = cost <= limit.capacity
-    local wait, reset = limit.finish(KEYS[i], limit.state, units, is_short and can_pass and cost or nil,
-        limit.capacity)
+    local wait, reset = limit.finish(KEYS[first_key + i], units, is_short and can_pass and cost or nil)
     local room = limit.room - units
     limit_reply[n + 1] = allowed
     limit_reply[n + 2] = room > 0 and room or 0

@@ -41,20 +41,23 @@ local function calendar_window(now, period, offset)
     return from - offset, to - offset
 end
 
-look = function(key, at)
-    local start, used = read(key, '^f1:(%d+):(%d+)$')
+local count, period = ARGV[at + 3] + 0, tonumber(ARGV[at + 4]) or ARGV[at + 4]
+local is_calendar, offset = ARGV[at + 6] == 'c', ARGV[at + 7] + 0
+local from, to, used
+capacity = count
+
+look = function(key)
+    local start
+    start, used = read(key, '^f1:(%d+):(%d+)$')
     if start == nil then
         return nil, used
     end
-    local count, period = ARGV[at + 3] + 0, tonumber(ARGV[at + 4]) or ARGV[at + 4]
-    local is_calendar = ARGV[at + 6] == 'c'
     if start then
         start, used = start + 0, used + 0
     end
     local now = start and math.max(clock, start) or clock
-    local from, to
     if is_calendar then
-        from, to = calendar_window(now, period, ARGV[at + 7] + 0)
+        from, to = calendar_window(now, period, offset)
     elseif start and now < start + period then
         from, to = start, start + period
     else
@@ -63,14 +66,14 @@ look = function(key, at)
     if not start or start < from then
         used = 0
     end
-    return count - used, count, {from, to, used, is_calendar}
+    return count - used
 end
 
-finish = function(key, state, units, cost)
-    local used = state[3] + units
-    local left = state[2] - clock
+finish = function(key, units, cost)
+    local left = to - clock
+    used = used + units
     if units > 0 then
-        redis.call('SET', key, string.format('f1:%.0f:%.0f', state[1], used), 'PX', ttl_ms(left))
+        redis.call('SET', key, string.format('f1:%.0f:%.0f', from, used), 'PX', ttl_ms(left))
     end
-    return cost and left or 0, (used > 0 or state[4]) and left or 0
+    return cost and left or 0, (used > 0 or is_calendar) and left or 0
 end

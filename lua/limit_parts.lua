@@ -1,6 +1,7 @@
 -- Limits, for the scripts that decide them: limits, and admit, which decides a lock with them.
--- limit_look looks at every limit, then the number of requests to grant is known, then limit_charge
--- charges every limit.  Nothing is written before the last look, and nothing at all when nothing is charged.
+-- limit_open reads what limits are asked; then, for each group of requests, limit_look looks at every limit, so
+-- that the number of requests to grant is known, and limit_charge charges every limit.  Nothing of a group is
+-- written before its last look, and nothing at all when nothing is charged.
 --
 -- All numbers are whole and below 2^53, so that arithmetic on them is exact.  Names: clock is the
 -- server's time; a limit's now is never before what its state has seen; both in microseconds.

@@ -29,10 +29,13 @@ local function leaving_time(key, edge, enough, first_sum)
     return redis.call('ZRANGE', key, low, low, 'WITHSCORES')[2]
 end
 
-look = function(key, at)
-    local count, period = ARGV[at + 3] + 0, ARGV[at + 4] + 0
-    local now, used, sum = clock, 0, 0
-    local latest, first_sum, is_other
+local count, period = ARGV[at + 3] + 0, ARGV[at + 4] + 0
+local now, used, sum, latest, first_sum, edge, is_other
+capacity = count
+
+look = function(key)
+    now, used, sum = clock, 0, 0
+    latest, first_sum, is_other = nil, nil, nil
     local last = redis.pcall('ZRANGE', key, -1, -1, 'WITHSCORES')
     if last.err then
         if read(key, 'none') == nil then
@@ -47,7 +50,7 @@ look = function(key, at)
         latest = last[2] + 0
         now = math.max(clock, latest)
     end
-    local edge = string.format('%.0f', now - period)
+    edge = string.format('%.0f', now - period)
     if latest and latest > now - period then
         local first = redis.call('ZRANGEBYSCORE', key, '(' .. edge, '+inf', 'LIMIT', 0, 1)
         local units
@@ -60,23 +63,21 @@ look = function(key, at)
     if used == 0 then
         sum = 0
     end
-    return count - used, count, {now = now, used = used, sum = sum, first_sum = first_sum, latest = latest,
-        edge = edge, period = period, is_other = is_other}
+    return count - used
 end
 
-finish = function(key, state, units, cost, count)
-    local used, sum, first_sum, latest = state.used, state.sum, state.first_sum, state.latest
+finish = function(key, units, cost)
     if units > 0 then
-        if state.is_other then
+        if is_other then
             redis.call('DEL', key)
         elseif latest then
-            redis.call('ZREMRANGEBYSCORE', key, '-inf', state.edge)
+            redis.call('ZREMRANGEBYSCORE', key, '-inf', edge)
         end
-        sum, used, latest = sum + units, used + units, state.now
+        sum, used, latest = sum + units, used + units, now
         first_sum = first_sum or sum
         redis.call('ZADD', key, string.format('%.0f', latest), string.format('l1:%016.0f:%.0f', sum, units))
-        redis.call('PEXPIRE', key, ttl_ms(latest + state.period - clock))
+        redis.call('PEXPIRE', key, ttl_ms(latest + period - clock))
     end
-    return cost and leaving_time(key, state.edge, sum - (count - cost), first_sum) + state.period - clock or 0,
-        used > 0 and latest + state.period - clock or 0
+    return cost and leaving_time(key, edge, sum - (count - cost), first_sum) + period - clock or 0,
+        used > 0 and latest + period - clock or 0
 end

@@ -1,30 +1,34 @@
 -- Sliding window: this window's use, and the last one's weighted by how much of it still lies within
 -- a period from now, rounded up.
 
-look = function(key, at)
-    local start, used, before = read(key, '^w1:(%d+):(%d+):(%d+)$')
+local count, period = ARGV[at + 3] + 0, ARGV[at + 4] + 0
+local from, used, before
+capacity = count
+
+look = function(key)
+    local start
+    start, used, before = read(key, '^w1:(%d+):(%d+):(%d+)$')
     if start == nil then
         return nil, used
     end
-    local count, period = ARGV[at + 3] + 0, ARGV[at + 4] + 0
     if start then
         start, used, before = start + 0, used + 0, before + 0
     else
         start, used, before = 0, 0, 0
     end
     local now = start > clock and start or clock
-    local from = math.floor(now / period) * period
+    from = math.floor(now / period) * period
     if start < from then
         before = start >= from - period and used or 0
         used = 0
     end
     local weighted, rest = divide(from + period - now, before, period)
-    return count - used - weighted - (rest > 0 and 1 or 0), count, {from, used, before, period}
+    return count - used - weighted - (rest > 0 and 1 or 0)
 end
 
-finish = function(key, state, units, cost, count)
-    local from, used, before, period = state[1], state[2] + units, state[3], state[4]
+finish = function(key, units, cost)
     local wait, reset = 0, 0
+    used = used + units
     if units > 0 then
         redis.call('SET', key, string.format('w1:%.0f:%.0f:%.0f', from, used, before), 'PX',
             ttl_ms(from + 2 * period - clock))

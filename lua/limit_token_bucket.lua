@@ -2,14 +2,18 @@
 -- count tokens per period come back.  This is GCRA with its clock turned into tokens: exact for
 -- rates that do not divide a microsecond, and still right after the rate was changed.
 
-look = function(key, at)
-    local since, used, part, of = read(key, '^t1:(%d+):(%d+):(%d+):(%d+)$')
+local period_text = ARGV[at + 4]
+local count, period, burst = ARGV[at + 3] + 0, period_text + 0, ARGV[at + 5] + 0
+local now, used, part
+capacity = burst
+
+look = function(key)
+    local since, of
+    since, used, part, of = read(key, '^t1:(%d+):(%d+):(%d+):(%d+)$')
     if since == nil then
         return nil, used
     end
-    local period_text = ARGV[at + 4]
-    local count, period, burst = ARGV[at + 3] + 0, period_text + 0, ARGV[at + 5] + 0
-    local now = clock
+    now = clock
     if since then
         since, used, part = since + 0, used + 0, part + 0
         if of ~= period_text and part > 0 then
@@ -37,23 +41,23 @@ look = function(key, at)
     else
         used, part = 0, 0
     end
-    return burst - used - (part > 0 and 1 or 0), burst, {now, used, part, count, period, period_text}
+    return burst - used - (part > 0 and 1 or 0)
 end
 
-finish = function(key, state, units, cost, capacity)
-    local now, used, part, count, period = state[1], state[2] + units, state[3], state[4], state[5]
+finish = function(key, units, cost)
     local wait, reset = 0, 0
+    used = used + units
     if used > 0 or part > 0 then
         -- Until whole tokens and the part have come back.
         local us, rest = divide(period, used, count)
         reset = now - clock + us + math.ceil((rest + part) / count)
     end
     if units > 0 then
-        redis.call('SET', key, string.format('t1:%.0f:%.0f:%.0f:%s', now, used, part, state[6]),
+        redis.call('SET', key, string.format('t1:%.0f:%.0f:%.0f:%s', now, used, part, period_text),
             'PX', ttl_ms(reset))
     end
     if cost then
-        local us, rest = divide(period, used + cost - capacity, count)
+        local us, rest = divide(period, used + cost - burst, count)
         wait = now - clock + us + math.ceil((rest + part) / count)
     end
     return wait, reset

@@ -250,22 +250,16 @@ struct key_question {
     struct slice key;
     bool is_shared;
     uint64_t cost;
-    enum script_id script;
-    struct slice *keys, *args;
-    size_t key_count, arg_count;
+    struct store_call call; /* of which the script, its keys and arguments count */
 };
 
 static void ask_key(struct inquiry_part *part, const void *asked)
 {
     const struct key_question *question = asked;
 
-    part->call = (struct store_call){.script = question->script,
-                                     .keys = question->keys,
-                                     .key_count = question->key_count,
-                                     .args = question->args,
-                                     .arg_count = question->arg_count};
+    part->call = question->call;
     /* What this process has decided alone while the store was away goes, too. */
-    if (question->script == SCRIPT_FORGET && !store_is_embedded(worker_store(part->worker))) {
+    if (question->call.script == SCRIPT_FORGET && !store_is_embedded(worker_store(part->worker))) {
         struct reply reply;
 
         (void)!store_eval_local(worker_store(part->worker), &part->call, &reply);
@@ -289,7 +283,7 @@ static json_t *key_base_json(const struct key_question *question)
                               question->limit->name);
 
     set_key(value, question);
-    json_object_set_new(value, "store_key", admin_json_text(question->keys[0]));
+    json_object_set_new(value, "store_key", admin_json_text(question->call.keys[0]));
     return value;
 }
 
@@ -411,6 +405,7 @@ static void ask_about_key(struct admin *admin, struct port_exchange *exchange,
 {
     struct inquiry *inquiry = admin_inquire(admin, kind, exchange);
     struct limit_question limit_question;
+    struct limit_group group = {.questions = &limit_question, .request_count = 1};
     struct key_question *question;
     struct arena *arena;
 
@@ -424,10 +419,9 @@ static void ask_about_key(struct admin *admin, struct port_exchange *exchange,
     limit_question_of_key(question->policy, question->limit, question->key, question->is_shared,
                           arena, &limit_question);
     limit_question.cost = question->cost;
-    question->arg_count = limit_script_args(&limit_question, 1, 1, SLICE("admin"), 1, arena,
-                                            &question->keys, &question->args, &question->key_count);
-    if (question->script == SCRIPT_FORGET)
-        question->arg_count = 0;
+    limit_set_call(&question->call, SLICE("admin"), &group, 1, 1, 1, arena);
+    if (question->call.script == SCRIPT_FORGET)
+        question->call.arg_count = 0;
     inquiry_start(inquiry, question, admin);
 }
 
@@ -436,7 +430,7 @@ void admin_limits_get(void *owner, struct port_exchange *exchange)
     static const struct inquiry_kind kind = {
         .ask = ask_key, .conclude = conclude_look, .asks_one = true};
     const struct policy *policy = reload_policy(admin_source(owner)->reload);
-    struct key_question question = {.script = SCRIPT_PEEK};
+    struct key_question question = {.call.script = SCRIPT_PEEK};
 
     question.limit = find_limit(policy, exchange);
     if (question.limit == NULL)
@@ -456,7 +450,7 @@ void admin_limits_forget(void *owner, struct port_exchange *exchange)
     static const struct inquiry_kind kind = {
         .ask = ask_key, .conclude = conclude_forget, .asks_one = true};
     const struct policy *policy = reload_policy(admin_source(owner)->reload);
-    struct key_question question = {.script = SCRIPT_FORGET, .cost = 1};
+    struct key_question question = {.call.script = SCRIPT_FORGET, .cost = 1};
 
     question.limit = find_limit(policy, exchange);
     if (question.limit != NULL &&

@@ -181,24 +181,24 @@ static void print_limit(const struct limit_question *q, FILE *out)
 static void print_store_call(struct explained *e, const struct limit_question *asked, size_t count,
                              const struct lock_plan *plan, FILE *out)
 {
-    struct slice *keys = NULL, *args = NULL;
-    size_t key_count = 0, arg_count = 0, lock_count = plan != NULL ? plan->key_count : 0;
+    size_t lock_count = plan != NULL ? plan->key_count : 0;
+    struct limit_group group = {.questions = asked, .request_count = 1};
+    struct store_call call = {.keys = NULL};
 
     if (count > 0)
-        arg_count = limit_script_args(asked, count, 1, SLICE("REQUEST-ID"), 1, &e->arena, &keys,
-                                      &args, &key_count);
-    if (key_count + lock_count == 0)
+        limit_set_call(&call, SLICE("CALL-ID"), &group, 1, count, 1, &e->arena);
+    if (count + lock_count == 0)
         return;
     fprintf(out, "  store   EVALSHA %s %zu", lock_count > 0 ? "admit" : "limits",
-            key_count + 3 * lock_count);
-    for (size_t i = 0; i < key_count; i++)
-        fprintf(out, " %.*s", SLICE_ARGS(keys[i]));
+            count + 3 * lock_count);
+    for (size_t i = 0; i < count; i++)
+        fprintf(out, " %.*s", SLICE_ARGS(call.keys[i]));
     for (size_t i = 0; i < lock_count; i++)
         for (const char *part = "hqr"; *part != '\0'; part++)
             fprintf(out, " %s:lock:{%.*s}:%c", e->policy->settings.store_key_prefix,
                     SLICE_ARGS(plan->keys[i]), *part);
-    for (size_t i = 0; i < arg_count && lock_count == 0; i++)
-        fprintf(out, " %.*s", SLICE_ARGS(args[i]));
+    for (size_t i = 0; i < call.arg_count && lock_count == 0; i++)
+        fprintf(out, " %.*s", SLICE_ARGS(call.args[i]));
     fputc('\n', out);
 }
 

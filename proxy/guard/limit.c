@@ -6,7 +6,6 @@
 #include "guard/quota_fields.h"
 #include "net/loop.h"
 
-#define ARGS_PER_LIMIT 8
 #define US_PER_SECOND 1000000u
 #define QUOTA_EXCEEDED_TYPE "https://iana.org/assignments/http-problem-types#quota-exceeded"
 #define REDUCED_CAPACITY_TYPE                                                                      \
@@ -155,29 +154,42 @@ static void put_limit_args(const struct limit_question *question, unsigned divid
     args[7] = offset_arg(limit, out);
 }
 
-size_t limit_script_args(const struct limit_question *questions, size_t count,
-                         uint64_t request_count, struct slice request_id, unsigned divide_by,
-                         struct arena *arena, struct slice **ret_keys, struct slice **ret_args,
-                         size_t *ret_key_count)
+void limit_put_args(const struct limit_question *questions, size_t count, unsigned divide_by,
+                    struct arena *arena, struct slice *ret_args)
 {
-    size_t arg_count = 2 + count * ARGS_PER_LIMIT;
-    struct slice *keys = arena_alloc(arena, count * sizeof(*keys));
-    struct slice *args = arena_alloc(arena, arg_count * sizeof(*args));
     /* Five of a limit's arguments are numbers, one of which may have a sign. */
-    char *start = arena_reserve(arena, (1 + count * 5) * (DIGITS_MAX_BYTES + 1)), *out = start;
+    char *start = arena_reserve(arena, count * 5 * (DIGITS_MAX_BYTES + 1)), *out = start;
 
-    args[0] = put_number(&out, request_count);
-    args[1] = request_id;
-    for (size_t i = 0; i < count; i++) {
-        keys[i] = questions[i].store_key;
+    for (size_t i = 0; i < count; i++)
         put_limit_args(&questions[i], divide_by > 0 ? divide_by : 1, &out,
-                       args + 2 + i * ARGS_PER_LIMIT);
+                       ret_args + i * LIMIT_ARGS);
+    arena_commit(arena, (size_t)(out - start));
+}
+
+void limit_set_call(struct store_call *call, struct slice call_id, const struct limit_group *groups,
+                    size_t group_count, size_t question_count, unsigned divide_by,
+                    struct arena *arena)
+{
+    size_t arg_count = 2 + question_count * LIMIT_ARGS;
+    struct slice *keys, *args;
+    char *start, *out;
+
+    keys = arena_alloc(arena, group_count * question_count * sizeof(*keys));
+    args = arena_alloc(arena, (arg_count + group_count) * sizeof(*args));
+    args[1] = call_id;
+    limit_put_args(groups[0].questions, question_count, divide_by, arena, args + 2);
+    start = out = arena_reserve(arena, (1 + group_count) * DIGITS_MAX_BYTES);
+    args[0] = put_number(&out, question_count);
+    call->key_count = 0;
+    for (size_t i = 0; i < group_count; i++) {
+        for (size_t j = 0; j < question_count; j++)
+            keys[call->key_count++] = groups[i].questions[j].store_key;
+        args[arg_count++] = put_number(&out, groups[i].request_count);
     }
     arena_commit(arena, (size_t)(out - start));
-    *ret_keys = keys;
-    *ret_args = args;
-    *ret_key_count = count;
-    return arg_count;
+    call->keys = keys;
+    call->args = args;
+    call->arg_count = arg_count;
 }
 
 static bool read_integer(const struct reply *reply, int64_t minimum, int64_t *ret_value)
@@ -188,7 +200,7 @@ static bool read_integer(const struct reply *reply, int64_t minimum, int64_t *re
     return true;
 }
 
-static bool read_answer(const struct reply *elements, struct limit_answer *ret)
+static bool read_limit_answer(const struct reply *elements, struct limit_answer *ret)
 {
     int64_t allowed, remaining, reset_us;
 
@@ -202,21 +214,28 @@ static bool read_answer(const struct reply *elements, struct limit_answer *ret)
     return true;
 }
 
-bool limit_read_reply(const struct reply *reply, size_t question_count,
-                      struct limit_grant *ret_grant)
+bool limit_read_answer(const struct reply *elements, size_t question_count,
+                       struct limit_grant *ret_grant)
 {
     int64_t granted;
 
     CHECK(question_count <= POLICY_MAX_LIMITS_PER_ROUTE);
-    if (reply->type != REPLY_ARRAY || reply->element_count != 1 + 4 * question_count ||
-        !read_integer(&reply->elements[0], 0, &granted))
+    if (!read_integer(&elements[0], 0, &granted))
         return false;
     for (size_t i = 0; i < question_count; i++)
-        if (!read_answer(&reply->elements[1 + 4 * i], &ret_grant->answers[i]))
+        if (!read_limit_answer(&elements[1 + 4 * i], &ret_grant->answers[i]))
             return false;
     ret_grant->granted = (uint64_t)granted;
     ret_grant->answer_count = question_count;
     return true;
+}
+
+bool limit_read_reply(const struct reply *reply, size_t question_count,
+                      struct limit_grant *ret_grant)
+{
+    return reply->type == REPLY_ARRAY &&
+           reply->element_count == LIMIT_ANSWER_ELEMENTS(question_count) &&
+           limit_read_answer(reply->elements, question_count, ret_grant);
 }
 
 /* ---- verdicts ---- */
@@ -326,6 +345,37 @@ static uint64_t mix(uint64_t hash, uint64_t word)
     return hash ^ hash >> 32;
 }
 
+bool limit_check_is_alike(const struct limit_check *a, const struct limit_check *b)
+{
+    if (a->question_count != b->question_count)
+        return false;
+    for (size_t i = 0; i < a->question_count; i++)
+        /* The same limit of two snapshots may have two rates: the pointer tells. */
+        if (a->questions[i].limit != b->questions[i].limit ||
+            a->questions[i].cost != b->questions[i].cost)
+            return false;
+    return true;
+}
+
+uint64_t limit_check_hash_alike(const struct limit_check *check)
+{
+    uint64_t hash = check->question_count;
+
+    for (size_t i = 0; i < check->question_count; i++)
+        hash = mix(mix(hash, (uintptr_t)check->questions[i].limit), check->questions[i].cost);
+    return hash;
+}
+
+bool limit_check_equal(const struct limit_check *a, const struct limit_check *b)
+{
+    if (!limit_check_is_alike(a, b))
+        return false;
+    for (size_t i = 0; i < a->question_count; i++)
+        if (!slice_equal(a->questions[i].store_key, b->questions[i].store_key))
+            return false;
+    return true;
+}
+
 /* Keys that meet on purpose only cost their sender the shared call, so the hash need not be keyed.
  */
 uint64_t limit_check_hash(const struct limit_check *check)
@@ -346,21 +396,6 @@ uint64_t limit_check_hash(const struct limit_check *check)
         hash = mix(hash, word);
     }
     return hash;
-}
-
-bool limit_check_equal(const struct limit_check *a, const struct limit_check *b)
-{
-    if (a->question_count != b->question_count)
-        return false;
-    for (size_t i = 0; i < a->question_count; i++) {
-        const struct limit_question *one = &a->questions[i], *other = &b->questions[i];
-
-        /* The same limit of two snapshots may have two rates: the pointer tells. */
-        if (one->limit != other->limit || one->cost != other->cost ||
-            !slice_equal(one->store_key, other->store_key))
-            return false;
-    }
-    return true;
 }
 
 static uint64_t seconds_up(uint64_t us)

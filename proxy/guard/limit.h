@@ -16,6 +16,7 @@
 #include "policy/facts.h"
 #include "policy/policy.h"
 #include "store/reply.h"
+#include "store/store_call.h"
 
 #define LIMIT_MAX_COST (UINT64_C(1) << 31)
 
@@ -41,12 +42,24 @@ void limit_question_of_key(const struct policy *policy, const struct policy_limi
                            struct slice value, bool is_shared, struct arena *arena,
                            struct limit_question *ret);
 
-/* The script's arguments for these questions (lua/README.md), in arena.  divide_by: local fallback
- * asks for this process's share of each limit (at least 1).  Gives the number of arguments. */
-size_t limit_script_args(const struct limit_question *questions, size_t count,
-                         uint64_t request_count, struct slice request_id, unsigned divide_by,
-                         struct arena *arena, struct slice **ret_keys, struct slice **ret_args,
-                         size_t *ret_key_count);
+/* The script's LIMIT_ARGS arguments for each of these questions (lua/README.md); what has to be
+ * made is made in arena.  divide_by: local fallback asks for this process's share of each limit (at
+ * least 1). */
+#define LIMIT_ARGS 8
+void limit_put_args(const struct limit_question *questions, size_t count, unsigned divide_by,
+                    struct arena *arena, struct slice *ret_args);
+
+/* Requests that ask the same limits for the same keys. */
+struct limit_group {
+    const struct limit_question *questions;
+    uint64_t request_count;
+};
+
+/* Sets keys and arguments, in arena, of a call of limits (or of peek, which takes one group).  What
+ * all groups have in common, limits and costs, is taken from the first.  call_id is lent. */
+void limit_set_call(struct store_call *call, struct slice call_id, const struct limit_group *groups,
+                    size_t group_count, size_t question_count, unsigned divide_by,
+                    struct arena *arena);
 
 /* The script's answer for one limit. */
 struct limit_answer {
@@ -64,7 +77,13 @@ struct limit_grant {
     struct limit_answer answers[POLICY_MAX_LIMITS_PER_ROUTE];
 };
 
-/* False: the reply is not what the script promises for question_count limits. */
+/* The elements of an answer for one group. */
+#define LIMIT_ANSWER_ELEMENTS(question_count) (1 + 4 * (question_count))
+
+/* False: those are not what the script promises for question_count limits. */
+MUST_USE bool limit_read_answer(const struct reply *elements, size_t question_count,
+                                struct limit_grant *ret_grant);
+/* The same for a reply that is the answer for one group. */
 MUST_USE bool limit_read_reply(const struct reply *reply, size_t question_count,
                                struct limit_grant *ret_grant);
 
@@ -87,7 +106,10 @@ struct limit_check {
  * True with question_count 0: it is allowed without asking. */
 MUST_USE bool limit_check_begin(struct limit_check *check, const struct policy *policy,
                                 const struct facts *facts);
-/* True when both ask the same of the store, so that one call may serve them both. */
+/* True when both ask the same limits at the same costs, so that one call may carry them both. */
+bool limit_check_is_alike(const struct limit_check *a, const struct limit_check *b);
+uint64_t limit_check_hash_alike(const struct limit_check *check);
+/* True when they ask for the same keys, too: they may be one group. */
 bool limit_check_equal(const struct limit_check *a, const struct limit_check *b);
 uint64_t limit_check_hash(const struct limit_check *check);
 

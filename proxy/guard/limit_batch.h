@@ -1,6 +1,8 @@
-/* Asks the store for limits.  Requests that a worker decides in one tick of its loop and that ask
- * the same (same limits, keys and costs) travel as one call, which grants the first 0 to n of them.
- * The embedded engine answers at once, so there nothing waits for the end of the tick.
+/* Asks the store for limits.  Requests that a worker decides in one tick of its loop travel
+ * together: those that ask the same (same limits, keys and costs) are a group, of which the first 0
+ * to n are granted, and groups that ask the same limits at the same costs for other keys are one
+ * call, which decides each of them on its own.  The embedded engine answers at once, so there
+ * nothing waits for the end of the tick.
  *
  * A call is sent at most once: after an unknown result it may have been charged. */
 #ifndef GUARD_LIMIT_BATCH_H
@@ -11,7 +13,7 @@
 #include "net/loop.h"
 #include "store/store.h"
 
-struct limit_batch;
+struct batch_group;
 struct limit_batcher; /* one per worker */
 struct limit_ticket;
 
@@ -23,7 +25,7 @@ struct limit_ticket {
     limit_ticket_cb *on_decided;
     /* private */
     struct list_node node;
-    struct limit_batch *batch;
+    struct batch_group *group;
     uint64_t position;
 };
 

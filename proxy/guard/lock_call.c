@@ -60,21 +60,20 @@ void lock_call_admit(struct store_call *call, const struct limit_question *quest
                      size_t question_count, const struct lock_terms *terms,
                      const struct lock_place *place, struct arena *arena)
 {
-    struct slice *limit_keys, *limit_args, *keys, *args;
-    size_t limit_key_count, lock_key_count = terms->lock_count * LOCK_CALL_KEYS;
-    size_t limit_arg_count = limit_script_args(questions, question_count, 1, terms->id, 1, arena,
-                                               &limit_keys, &limit_args, &limit_key_count);
+    size_t lock_key_count = terms->lock_count * LOCK_CALL_KEYS;
+    size_t limit_arg_count = question_count * LIMIT_ARGS;
+    struct slice *keys, *args;
 
-    keys = arena_alloc(arena, (limit_key_count + lock_key_count) * sizeof(*keys));
+    keys = arena_alloc(arena, (question_count + lock_key_count) * sizeof(*keys));
     args = arena_alloc(arena, (limit_arg_count + ADMIT_ARGS) * sizeof(*args));
-    if (limit_key_count > 0)
-        memcpy(keys, limit_keys, limit_key_count * sizeof(*keys));
-    memcpy(keys + limit_key_count, terms->keys, lock_key_count * sizeof(*keys));
-    memcpy(args, limit_args, limit_arg_count * sizeof(*args));
+    for (size_t i = 0; i < question_count; i++)
+        keys[i] = questions[i].store_key;
+    memcpy(keys + question_count, terms->keys, lock_key_count * sizeof(*keys));
+    limit_put_args(questions, question_count, 1, arena, args);
     put_admit_args(terms, place, arena, args + limit_arg_count);
     call->script = SCRIPT_ADMIT;
     call->keys = keys;
-    call->key_count = limit_key_count + lock_key_count;
+    call->key_count = question_count + lock_key_count;
     call->args = args;
     call->arg_count = limit_arg_count + ADMIT_ARGS;
 }

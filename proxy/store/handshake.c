@@ -114,8 +114,11 @@ static bool info_field(struct slice info, const char *name, char *ret_value, siz
 static void take_server(struct handshake *handshake, const struct reply *reply,
                         const struct log_context *log)
 {
-    char run_id[sizeof(handshake->run_id)];
+    char run_id[sizeof(handshake->run_id)], mode[32];
 
+    handshake->is_cluster = reply->type == REPLY_STRING &&
+                            info_field(reply->text, "redis_mode", mode, sizeof(mode)) &&
+                            strcmp(mode, "cluster") == 0;
     if (reply->type != REPLY_STRING || !info_field(reply->text, "run_id", run_id, sizeof(run_id))) {
         if (!handshake->was_asked)
             log_warn(log, "store does not tell its run id: a restart will not be noticed",

@@ -33,6 +33,7 @@ typedef const struct script *handshake_script_getter(enum script_id id);
 struct handshake {
     char run_id[64];          /* "" = not known */
     char eviction_policy[32]; /* "" = not known */
+    bool is_cluster;          /* a node of one */
     bool was_asked;           /* the warnings about rights have been given */
     enum reply_error error;   /* why the last one failed */
 };

@@ -175,6 +175,7 @@ void redis_calls_take(struct redis_calls *calls, const struct reply *reply, uint
         finish_call(calls, slot.call, STORE_NOT_SENT, NULL);
     } else if (reply->type == REPLY_ERROR) {
         refusal_note(&calls->refusal, reply->text, now_ms, calls->log);
+        calls->has_crossed_slots |= reply_error_class(reply->text) == REPLY_ERROR_CROSSSLOT;
         finish_call(calls, slot.call, STORE_REFUSED, NULL);
     } else {
         finish_call(calls, slot.call, STORE_OK, reply);

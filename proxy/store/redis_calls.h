@@ -39,6 +39,7 @@ struct redis_calls {
     void *owner;
     const struct log_context *log;
     struct refusal refusal;
+    bool has_crossed_slots; /* a call was refused for it */
     bool is_calling_back;
 };
 

@@ -574,6 +574,12 @@ uint32_t redis_conn_waiting(const struct redis_conn *conn)
     return count;
 }
 
+bool redis_conn_is_sharded(const struct redis_conn *conn)
+{
+    CHECK_TAG(conn, REDIS_CONN);
+    return conn->handshake.is_cluster || conn->calls.has_crossed_slots;
+}
+
 const char *redis_conn_run_id(const struct redis_conn *conn)
 {
     CHECK_TAG(conn, REDIS_CONN);

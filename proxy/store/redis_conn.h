@@ -73,6 +73,8 @@ bool redis_conn_is_ready(const struct redis_conn *conn);
 uint32_t redis_conn_in_flight(const struct redis_conn *conn);
 /* Calls that are PENDING. */
 uint32_t redis_conn_waiting(const struct redis_conn *conn);
+/* The server says that it is a node of a cluster, or has refused keys of different slots. */
+bool redis_conn_is_sharded(const struct redis_conn *conn);
 /* The server's run id, or "" while it is not known. */
 const char *redis_conn_run_id(const struct redis_conn *conn);
 

@@ -46,6 +46,8 @@ struct reply {
     X(DB_INVALID, "ERR invalid DB index", "the store has no database of this number")              \
     X(STATE, "LKSTATE",                                                                            \
       "a key of the store holds something that Lockkeeper has not written there")                  \
+    X(WRONGTYPE, "WRONGTYPE",                                                                      \
+      "a key of the store holds something that Lockkeeper has not written there")                  \
     X(OTHER, "", "the store answered with an error")
 
 #define REPLY_ERROR_ENUM(id, prefix, text) REPLY_ERROR_##id,

@@ -440,6 +440,12 @@ bool store_is_ready(const struct store *store)
            (redis_conn_is_ready(store->redis) && store->breaker.state == BREAKER_CLOSED);
 }
 
+bool store_is_sharded(const struct store *store)
+{
+    CHECK_TAG(store, STORE);
+    return store->redis != NULL && redis_conn_is_sharded(store->redis);
+}
+
 unsigned store_known_sidecars(const struct store *store)
 {
     CHECK_TAG(store, STORE);

@@ -73,6 +73,9 @@ void store_cancel(struct store_call *call);
 bool store_is_embedded(const struct store *store);
 /* Connected and the breaker closed (always, for the embedded engine). */
 bool store_is_ready(const struct store *store);
+/* One call may only have keys of one hash slot: the store is a node of a cluster, or something in
+ * front of one that has said so by refusing a call. */
+bool store_is_sharded(const struct store *store);
 /* How many sidecars are known to share this store (at least 1); "local" divides its limits by it.
  */
 unsigned store_known_sidecars(const struct store *store);

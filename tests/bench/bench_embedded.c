@@ -55,7 +55,7 @@ struct row {
 static double round_ns(struct embedded *embedded, const struct row *row, long calls)
 {
     char texts[MAX_LIMITS][32];
-    struct slice keys[MAX_LIMITS], args[2 + MAX_LIMITS * ARGS_PER_LIMIT];
+    struct slice keys[MAX_LIMITS], args[3 + MAX_LIMITS * ARGS_PER_LIMIT];
     struct embedded_call call = {.keys = keys, .args = args};
     struct arena_pool pool;
     struct arena arena;
@@ -64,7 +64,7 @@ static double round_ns(struct embedded *embedded, const struct row *row, long ca
 
     arena_pool_init(&pool, 4);
     arena_init(&arena, &pool);
-    args[call.arg_count++] = SLICE("1");
+    args[call.arg_count++] = slice_from("0123456789" + row->limits, 1);
     args[call.arg_count++] = SLICE("bench");
     for (size_t i = 0; i < row->limits; i++) {
         const char *const one[] = {row->algorithm,
@@ -79,6 +79,7 @@ static double round_ns(struct embedded *embedded, const struct row *row, long ca
         for (size_t at = 0; at < ARGS_PER_LIMIT; at++)
             args[call.arg_count++] = slice_of(one[at]);
     }
+    args[call.arg_count++] = SLICE("1");
     call.key_count = row->limits;
     start = used_ns();
     for (long n = 0; n < calls; n++) {

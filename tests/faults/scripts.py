@@ -33,7 +33,7 @@ class Scripts:
             # fixed_window, from its first request on; the fields are those of lua/README.md.
             limit_keys, limit_arguments = [limit[0]], ["f", "e", 1, limit[1], 3600_000_000, 0, "h", 0]
         return self.run("admit", limit_keys + lock_keys(key, self.prefix),
-                        ["1", f"request-{name}", *limit_arguments, "w", f"x{name}", 1, int(wait_s * 1e6),
+                        [*limit_arguments, "w", f"x{name}", 1, int(wait_s * 1e6),
                          int(lease_s * 1e6), grant_ms * 1000, 2000000, 0, 1000, 0, 0, "nobody-listens"])
 
     def release(self, key, name, token):

@@ -98,8 +98,6 @@ static inline void lock_add_admit(struct lock_texts *texts, const struct lock_as
                                asker->grant_us,  asker->heartbeat_us, asker->delay_us,
                                asker->queue_max, asker->place,        asker->wait_until_us};
 
-    lock_add_text(texts, "1");
-    lock_add_text(texts, "request");
     if (asker->limit_key != NULL) {
         static const char *const limit[] = {"f", "e", "1", NULL, "3600000000", "0", "h", "0"};
 

@@ -312,10 +312,12 @@ class Redis:
     def start(self):
         server = shutil.which("redis-server")
         assert server, "redis-server is not installed; run: make deps"
-        self.process = Process([server, "--port", str(self.port), "--bind", "127.0.0.1",
-                                "--unixsocket", self.socket_path, "--save", "", "--appendonly", "no",
-                                "--dir", self.directory, "--enable-debug-command", "yes"])
+        self.process = Process([server, *self.arguments()])
         wait_until(self.answers, 10, "redis-server answers")
+
+    def arguments(self):
+        return ["--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.socket_path, "--save", "",
+                "--appendonly", "no", "--dir", self.directory, "--enable-debug-command", "yes"]
 
     def answers(self):
         assert self.process.is_running(), "\n".join(self.process.out.lines[-10:])

@@ -15,6 +15,7 @@
 #define DAY_US (86400 * SECOND_US)
 #define START_US 1795000000123457ull
 #define MAX_LIMITS 4
+#define MAX_GROUPS 8
 
 typedef __int128 wide;
 
@@ -94,18 +95,25 @@ static struct slice number(struct arena *arena, int64_t value)
     return arena_printf(arena, "%" PRId64, value);
 }
 
-static void eval(uint64_t asked, const struct limit *limits, size_t count, struct reply *ret_reply)
+/* A group of requests: key0 and on, with another letter behind "key" for each set of them. */
+struct group {
+    uint64_t asked;
+    char keys;
+};
+
+static void eval_groups(const struct group *groups, size_t group_count, const struct limit *limits,
+                        size_t count, struct reply *ret_reply)
 {
-    struct slice keys[MAX_LIMITS], args[2 + 8 * MAX_LIMITS], *arg = args;
+    struct slice keys[MAX_GROUPS * MAX_LIMITS], args[2 + 8 * MAX_LIMITS + MAX_GROUPS], *arg = args;
     struct arena arena;
+    size_t key_count = 0;
 
     arena_init(&arena, NULL);
-    *arg++ = number(&arena, (int64_t)asked);
+    *arg++ = number(&arena, (int64_t)count);
     *arg++ = SLICE("id");
     for (size_t i = 0; i < count; i++) {
         const struct limit *limit = &limits[i];
 
-        keys[i] = arena_printf(&arena, "key%zu", i);
         *arg++ = slice_of(limit->algorithm);
         *arg++ = slice_of(limit->mode != NULL ? limit->mode : "e");
         *arg++ = number(&arena, (int64_t)limit->cost);
@@ -116,10 +124,22 @@ static void eval(uint64_t asked, const struct limit *limits, size_t count, struc
         *arg++ = slice_of(limit->align != NULL ? limit->align : "-");
         *arg++ = number(&arena, limit->offset_us);
     }
+    for (size_t i = 0; i < group_count; i++) {
+        *arg++ = number(&arena, (int64_t)groups[i].asked);
+        for (size_t j = 0; j < count; j++)
+            keys[key_count++] = groups[i].keys == '\0'
+                                    ? arena_printf(&arena, "key%zu", j)
+                                    : arena_printf(&arena, "key%c%zu", groups[i].keys, j);
+    }
     embedded_eval(world.embedded, world.script,
-                  &(struct embedded_call){keys, count, args, (size_t)(arg - args)}, &world.arena,
-                  ret_reply);
+                  &(struct embedded_call){keys, key_count, args, (size_t)(arg - args)},
+                  &world.arena, ret_reply);
     arena_clear(&arena);
+}
+
+static void eval(uint64_t asked, const struct limit *limits, size_t count, struct reply *ret_reply)
+{
+    eval_groups(&(struct group){.asked = asked}, 1, limits, count, ret_reply);
 }
 
 /* Gives how many were granted; the rest is in answers. */

@@ -26,8 +26,11 @@
 #else
 #define HISTORIES 50001 /* of each of the two kinds */
 #endif
-#define MAX_CALLS 24
-#define MAX_ARGS 40
+#define MAX_CALLS 32
+#define MAX_ARGS 48
+#define MAX_LIMITS 4
+#define MAX_GROUPS 4
+#define MAX_KEYS (MAX_LIMITS * MAX_GROUPS)
 #define HISTORIES_PER_FLUSH 2000
 
 #define CALL_TEXT "return redis.call(unpack(ARGV))"
@@ -62,7 +65,7 @@ static struct {
 /* One script call, and what the embedded engine said. */
 struct call {
     struct slice text;
-    struct slice keys[4], args[MAX_ARGS];
+    struct slice keys[MAX_KEYS], args[MAX_ARGS];
     size_t key_count, arg_count;
     struct slice said;
     bool is_limits, is_lasting;
@@ -343,8 +346,8 @@ static const char *loaded(struct slice text)
 
 static void send_redis(const struct call *call)
 {
-    const char *argv[3 + 4 + MAX_ARGS];
-    size_t lens[3 + 4 + MAX_ARGS], count = 0;
+    const char *argv[3 + MAX_KEYS + MAX_ARGS];
+    size_t lens[3 + MAX_KEYS + MAX_ARGS], count = 0;
     char key_count[8];
 
     snprintf(key_count, sizeof key_count, "%zu", call->key_count);
@@ -579,22 +582,45 @@ static struct limit random_limit(void)
 static void add_limits_call(const struct limit *limits, uint64_t limit_count, bool is_lasting)
 {
     struct call *call = new_call(world.redis_text);
+    uint64_t group_count = pick(2) ? 1 : 1 + pick(MAX_GROUPS);
 
     call->is_limits = true;
     call->is_lasting = is_lasting;
-    call->key_count = limit_count;
-    add_arg(call, print_number(1 + (pick(2) ? 0 : pick(30))));
+    add_arg(call, print_number(limit_count));
     add_arg(call, SLICE("id"));
-    for (uint64_t i = 0; i < limit_count; i++) {
-        call->keys[i] = own_key(i);
+    for (uint64_t i = 0; i < limit_count; i++)
         for (size_t at = 0; at < 8; at++)
             add_arg(call, limits[i].args[at]);
+    for (uint64_t group = 0; group < group_count; group++) {
+        uint64_t first_key = pick(3) * limit_count;
+
+        add_arg(call, print_number(1 + (pick(2) ? 0 : pick(30))));
+        for (uint64_t i = 0; i < limit_count; i++)
+            call->keys[call->key_count++] = own_key(first_key + i);
     }
     assert_int_equal(redisAppendCommand(world.redis, "SET clock %s",
                                         arena_printf(&world.scratch, "%" PRIu64 " %" PRIu64,
                                                      world.now_us / 1000000, world.now_us % 1000000)
                                             .at),
                      REDIS_OK);
+    run_embedded(call);
+    send_redis(call);
+}
+
+/* Somebody else's values under our keys: the answers of their groups are errors. */
+static void plant(void)
+{
+    static const char *const plants[][4] = {
+        {"SET", NULL, "hello", NULL}, {"SET", NULL, "t9:1:2", NULL}, {"HSET", NULL, "a", "b"},
+        {"ZADD", NULL, "1", "a"},     {"DEL", NULL, NULL, NULL},
+    };
+    size_t which = pick(COUNT_OF(plants));
+    struct call *call = new_call(SLICE(CALL_TEXT));
+
+    add_arg(call, slice_of(plants[which][0]));
+    add_arg(call, own_key(pick(2 * MAX_LIMITS)));
+    for (size_t i = 2; i < 4 && plants[which][i] != NULL; i++)
+        add_arg(call, slice_of(plants[which][i]));
     run_embedded(call);
     send_redis(call);
 }
@@ -607,7 +633,7 @@ static void limits_have_the_same_replies(void **state)
     UNUSED(state);
     for (uint64_t number = 0; number < count; number++) {
         uint64_t limit_count;
-        struct limit limits[4];
+        struct limit limits[MAX_LIMITS];
         bool is_lasting;
 
         /* The years that pass in histories must not leave what a double can count. */
@@ -615,7 +641,7 @@ static void limits_have_the_same_replies(void **state)
         if (number % HISTORIES_PER_FLUSH == 0)
             world.now_us = world.start_us;
         begin_history(number);
-        limit_count = 1 + pick(4);
+        limit_count = 1 + pick(MAX_LIMITS);
         is_lasting = pick(2);
         for (uint64_t i = 0; i < limit_count; i++)
             limits[i] = random_limit();
@@ -626,6 +652,8 @@ static void limits_have_the_same_replies(void **state)
                 limits[pick(limit_count)] = random_limit();
             if (pick(3) > 0)
                 world.now_us += pick(period_us / PICK(divisors) + 2);
+            if (is_lasting && pick(8) == 0)
+                plant();
             add_limits_call(limits, limit_count, is_lasting);
         }
         compare_with_redis();

@@ -189,8 +189,9 @@ static void time_stands_still_within_a_script(void **state)
 /* A denial for lack of memory leaves nothing half done: the first limit is not charged either. */
 static void a_full_engine_refuses_and_changes_nothing(void **state)
 {
-    static const char *const texts[] = {"1", "id", "t", "e", "1", "9",        "60000000", "9", "-",
-                                        "0", "f",  "e", "1", "9", "60000000", "0",        "c", "0"};
+    static const char *const texts[] = {"2",        "id", "t", "e", "1", "9", "60000000",
+                                        "9",        "-",  "0", "f", "e", "1", "9",
+                                        "60000000", "0",  "c", "0", "1"};
     struct slice keys[] = {SLICE("a"), SLICE("b")}, args[COUNT_OF(texts)];
     struct embedded_call call = {keys, 2, args, COUNT_OF(args)};
     struct keyspace_stats before, after;
@@ -221,8 +222,8 @@ enum { THREADS = 4, CALLS = 500 };
 
 static void *ask_many(void *granted)
 {
-    static const char *const texts[] = {"1",   "id",         "l", "e", "1",
-                                        "700", "3600000000", "0", "-", "0"};
+    static const char *const texts[] = {"1",          "id", "l", "e", "1", "700",
+                                        "3600000000", "0",  "-", "0", "1"};
     struct slice keys[] = {SLICE("shared")}, args[COUNT_OF(texts)];
     struct embedded *own = embedded_ref(embedded);
     struct arena replies;

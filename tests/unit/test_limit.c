@@ -203,8 +203,7 @@ static void test_script_args(void **state)
 {
     struct fixture *f = *state;
     struct limit_question questions[COUNT_OF(args_cases)];
-    struct slice *keys, *args;
-    size_t key_count, arg_count;
+    struct slice args[LIMIT_ARGS * COUNT_OF(args_cases)];
 
     for (size_t i = 0; i < COUNT_OF(args_cases); i++) {
         const struct args_case *c = &args_cases[i];
@@ -212,23 +211,42 @@ static void test_script_args(void **state)
 
         questions[i] =
             (struct limit_question){.limit = &c->limit, .store_key = SLICE("key"), .cost = c->cost};
-        arg_count = limit_script_args(&questions[i], 1, 12, SLICE("id"), c->divide_by, &f->arena,
-                                      &keys, &args, &key_count);
-        assert_int_equal(arg_count, 10);
-        assert_int_equal(key_count, 1);
-        assert_slice_equal(args[0], SLICE("12"));
-        assert_slice_equal(args[1], SLICE("id"));
-        for (size_t arg = 2; arg < arg_count; arg++)
-            snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%.*s", arg > 2 ? " " : "",
+        limit_put_args(&questions[i], 1, c->divide_by, &f->arena, args);
+        for (size_t arg = 0; arg < LIMIT_ARGS; arg++)
+            snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%.*s", arg > 0 ? " " : "",
                      SLICE_ARGS(args[arg]));
         assert_string_equal(text, c->expected);
     }
-    arg_count = limit_script_args(questions, COUNT_OF(questions), UINT64_MAX, SLICE("id"), 1,
-                                  &f->arena, &keys, &args, &key_count);
-    assert_int_equal(arg_count, 2 + 8 * COUNT_OF(questions));
-    assert_int_equal(key_count, COUNT_OF(questions));
-    assert_slice_equal(args[2 + 8 * 4 + 7], SLICE("-3600000000"));
-    assert_slice_equal(args[2 + 8 * 6], SLICE("f"));
+    limit_put_args(questions, COUNT_OF(questions), 1, &f->arena, args);
+    assert_slice_equal(args[8 * 4 + 7], SLICE("-3600000000"));
+    assert_slice_equal(args[8 * 6], SLICE("f"));
+}
+
+static void test_a_call_of_groups(void **state)
+{
+    struct fixture *f = *state;
+    struct limit_question one[2], other[2];
+    const struct limit_group groups[] = {{one, UINT64_MAX}, {other, 3}};
+    struct store_call call = {.script = SCRIPT_LIMITS};
+    char text[400] = "";
+
+    for (size_t i = 0; i < 2; i++) {
+        one[i] = (struct limit_question){.limit = &args_cases[i].limit, .cost = 7};
+        other[i] = one[i];
+        one[i].store_key = i == 0 ? SLICE("a") : SLICE("b");
+        other[i].store_key = i == 0 ? SLICE("c") : SLICE("b");
+    }
+    limit_set_call(&call, SLICE("id"), groups, 2, 2, 1, &f->arena);
+    for (size_t i = 0; i < call.key_count; i++)
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), "%.*s ",
+                 SLICE_ARGS(call.keys[i]));
+    assert_string_equal(text, "a b c b ");
+    assert_int_equal(call.arg_count, 2 + 2 * LIMIT_ARGS + 2);
+    assert_slice_equal(call.args[0], SLICE("2"));
+    assert_slice_equal(call.args[1], SLICE("id"));
+    assert_slice_equal(call.args[2 + 2], SLICE("7"));
+    assert_slice_equal(call.args[18], SLICE("18446744073709551615"));
+    assert_slice_equal(call.args[19], SLICE("3"));
 }
 
 /* ---- replies ---- */
@@ -505,6 +523,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(test_questions),
         CASE(test_script_args),
+        CASE(test_a_call_of_groups),
         CASE(test_replies_of_the_wrong_shape),
         CASE(test_what_lacks_a_key),
         CASE(test_a_cost_that_is_no_number),

@@ -467,8 +467,29 @@ static void a_clock_that_steps_back_gives_nothing_away(void **state)
     }
 }
 
+static void forget_groups(void)
+{
+    query("for _, set in ipairs({'', 'a', 'b', 'c', 'd'}) do "
+          "  for i = 0, 3 do redis.call('DEL', 'key' .. set .. i) end "
+          "end");
+}
+
+/* The answer for this group is an error. */
+static void assert_trouble(const struct reply *reply, size_t group, size_t limit_count)
+{
+    const struct reply *answer = &reply->elements[group * (1 + 4 * limit_count)];
+
+    assert_int_equal(reply->type, REPLY_ARRAY);
+    assert_int_equal(answer[0].type, REPLY_ERROR);
+    assert_true(slice_starts_with(answer[0].text, SLICE("LKSTATE ")) ||
+                slice_starts_with(answer[0].text, SLICE("WRONGTYPE ")));
+    for (size_t i = 1; i <= 4 * limit_count; i++)
+        assert_int_equal(answer[i].integer, 0);
+}
+
 static void what_is_not_ours_is_left_alone(void **state)
 {
+    static const struct group neighbours[] = {{2, 'a'}, {1, '\0'}, {2, 'a'}};
     static const char *const plants[] = {
         "redis.call('SET', 'key0', 'hello')",         "redis.call('SET', 'key0', 't2:1:2:3:4')",
         "redis.call('SET', 'key0', 't1:1')",          "redis.call('SET', 'key0', 'w1:')",
@@ -488,6 +509,7 @@ static void what_is_not_ours_is_left_alone(void **state)
             char *before;
 
             start_again();
+            forget_groups();
             query(plants[i]);
             /* Another algorithm's state is ours. */
             if (strstr(plants[i], "'t1:1'") != NULL && algorithms[a][0] != 't')
@@ -496,13 +518,82 @@ static void what_is_not_ours_is_left_alone(void **state)
                 continue;
             before = mem_strdup(states());
             eval(1, limits, 2, &reply);
-            if (reply.type != REPLY_ERROR)
-                fail_msg("%s with %s: no error", plants[i], algorithms[a]);
-            assert_true(slice_starts_with(reply.text, SLICE("LKSTATE ")) ||
-                        slice_starts_with(reply.text, SLICE("WRONGTYPE ")));
+            assert_trouble(&reply, 0, 2);
+            assert_string_equal(states(), before);
+            /* And its neighbours are decided. */
+            eval_groups(neighbours, COUNT_OF(neighbours), limits, 2, &reply);
+            assert_int_equal(reply.element_count, 3 * 9);
+            assert_int_equal(reply.elements[0].integer, 2);
+            assert_trouble(&reply, 1, 2);
+            assert_int_equal(reply.elements[18].integer, 1);
             assert_string_equal(states(), before);
             free(before);
         }
+}
+
+static struct limit pick_any_limit(void)
+{
+    static const char *const algorithms[] = {"t", "w", "l", "f"}, *const aligns[] = {"c", "h"};
+    struct limit limit = {.algorithm = algorithms[pick(COUNT_OF(algorithms))],
+                          .mode = pick(4) == 0 ? "s" : "e",
+                          .cost = pick(4),
+                          .count = 1 + pick(12),
+                          .period_us = pick_period(),
+                          .align = "-"};
+
+    if (limit.algorithm[0] == 't')
+        limit.burst = 1 + pick(12);
+    if (limit.algorithm[0] == 'f')
+        limit.align = aligns[pick(2)];
+    return limit;
+}
+
+/* What a call of groups answers, and what it leaves, is what calls of one group each do: the same
+ * history is told in both ways. */
+static void groups_of_a_call_are_decided_each_on_its_own(void **state)
+{
+    enum { STEPS = 6 };
+
+    UNUSED(state);
+    for (uint64_t n = rounds(1500); n > 0; n--) {
+        struct limit limits[MAX_LIMITS];
+        struct group groups[STEPS][MAX_GROUPS];
+        size_t count = 1 + pick(MAX_LIMITS), group_counts[STEPS];
+        int64_t said[STEPS][MAX_GROUPS * (1 + 4 * MAX_LIMITS)];
+        uint64_t waits[STEPS];
+
+        for (size_t i = 0; i < count; i++)
+            limits[i] = pick_any_limit();
+        for (size_t step = 0; step < STEPS; step++) {
+            group_counts[step] = 1 + pick(MAX_GROUPS);
+            waits[step] = pick(limits[0].period_us);
+            for (size_t i = 0; i < group_counts[step]; i++)
+                groups[step][i] = (struct group){1 + pick(5), (char)('a' + pick(4))};
+        }
+        for (int round = 0; round < 2; round++) {
+            forget_groups();
+            start_again();
+            for (size_t step = 0; step < STEPS; step++) {
+                size_t elements = group_counts[step] * (1 + 4 * count), at = 0;
+                struct reply reply;
+
+                if (round == 0)
+                    eval_groups(groups[step], group_counts[step], limits, count, &reply);
+                for (size_t i = 0; i < group_counts[step]; i++) {
+                    if (round == 1)
+                        eval_groups(&groups[step][i], 1, limits, count, &reply);
+                    for (size_t j = 0; j < 1 + 4 * count; j++, at++)
+                        if (round == 0)
+                            said[step][at] = reply.elements[at].integer;
+                        else
+                            assert_int_equal(reply.elements[j].integer, said[step][at]);
+                }
+                assert_int_equal(at, elements);
+                world.now_us += waits[step];
+            }
+        }
+        arena_clear(&world.arena);
+    }
 }
 
 static void a_new_algorithm_starts_afresh(void **state)
@@ -543,6 +634,7 @@ int main(void)
         CASE(cost_zero_looks_and_does_not_touch),
         CASE(a_clock_that_steps_back_gives_nothing_away),
         CASE(what_is_not_ours_is_left_alone),
+        CASE(groups_of_a_call_are_decided_each_on_its_own),
         CASE(a_new_algorithm_starts_afresh),
     };
 
