@@ -106,6 +106,19 @@ enum http_field_id http_field_identify(struct slice name)
     return HTTP_FIELD_OTHER;
 }
 
+bool http_field_is_disguised(struct slice name)
+{
+    char straight[LONGEST_NAME];
+
+    /* Most names have no length of the table, or no underscore. */
+    if (name.len > LONGEST_NAME || ids_by_length[name.len][0] == HTTP_FIELD_OTHER ||
+        memchr(name.at, '_', name.len) == NULL)
+        return false;
+    for (size_t i = 0; i < name.len; i++)
+        straight[i] = name.at[i] == '_' ? '-' : name.at[i];
+    return http_field_identify(slice_from(straight, name.len)) != HTTP_FIELD_OTHER;
+}
+
 bool http_field_is_hop_by_hop(enum http_field_id id)
 {
     return field_is_hop_by_hop[id];

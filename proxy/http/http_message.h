@@ -110,6 +110,9 @@ struct http_response {
 /* The id of a name, whatever its case. */
 enum http_field_id http_field_identify(struct slice name);
 bool http_field_is_hop_by_hop(enum http_field_id id);
+/* The name is one of the table but for underscores where that has hyphens: services that see fields
+ * as CGI does (RFC 3875 section 4.1.18) take it for that one. */
+bool http_field_is_disguised(struct slice name);
 struct slice http_field_name(enum http_field_id id);
 
 /* First value with this id / this lower-case name, or at == NULL. */

@@ -105,6 +105,14 @@ static struct slice via(uint8_t minor)
     return minor == 0 ? SLICE("1.0 lockkeeper") : SLICE("1.1 lockkeeper");
 }
 
+static void drop_disguised(struct http_fields *fields)
+{
+    for (size_t i = 0; i < fields->count; i++)
+        if (fields->items[i].id == HTTP_FIELD_OTHER &&
+            http_field_is_disguised(fields->items[i].name))
+            fields->items[i].is_dropped = true;
+}
+
 void forward_request(const struct http_request *head, const struct forward_hop *hop,
                      struct arena *arena, struct http_request *ret)
 {
@@ -112,6 +120,7 @@ void forward_request(const struct http_request *head, const struct forward_hop *
     if (head->wants_upgrade && hop->passes_upgrade)
         ret->upgrade = upgrade_offer(head, arena);
     copy_fields(&head->fields, dropped_from_request(head, hop), arena, &ret->fields);
+    drop_disguised(&ret->fields);
     /* The target's authority outranks Host (RFC 9112, section 3.2.2); the connection has seen to it
      * that they agree when both are there. */
     if (head->fields.first[HTTP_FIELD_HOST] == 0)

@@ -94,8 +94,11 @@ one("end-to-end-fields-go-on", "9110 7.6.1", (b"Authorization: x", b"Cookie: y=z
 one("spoofed-forwarded-for-replaced", "7239 8.1", (b"X-Forwarded-For: 9.9.9.9", b"X-Forwarded-Proto: https", b"Forwarded: for=9.9.9.9"),
     {"x-forwarded-for": "127.0.0.1", "x-forwarded-proto": "http", "forwarded": None}, basis="choice",
     note="nobody vouches for what this client says of itself")
-one("underscore-name-is-no-forwarded-for", "7239 8.1", (b"X_Forwarded_For: 9.9.9.9",), {"x-forwarded-for": "127.0.0.1"},
-    basis="choice", note="as spoofed-forwarded-for-replaced")
+for field in (b"X_Forwarded_For: 9.9.9.9", b"x-forwarded_proto: https", b"Fencing_Token: 9", b"Transfer_Encoding: chunked"):
+    name = field.decode().split(":")[0].lower()
+    one(f"{name.replace('_', '-')}-in-disguise-stays", "3875 4.1.18; 7239 8.1", (field, b"X_Own: 1"),
+        {name: None, "x_own": "1", "x-forwarded-for": "127.0.0.1", "x-forwarded-proto": "http"}, basis="choice",
+        note="services that see fields as CGI does cannot tell it from the one with hyphens, which is ours to write")
 for kind, option in (("answer-nominated-stays", b"Connection: X-Hop\r\nX-Hop: 1"), ("answer-keep-alive-stays", b"Keep-Alive: timeout=5"),
                      ("answer-proxy-authenticate-stays", b"Proxy-Authenticate: Basic"), ("answer-upgrade-stays", b"Upgrade: h2c")):
     name = option.decode().split("\r\n")[-1].split(":")[0].lower()

@@ -162,6 +162,31 @@ static bool is_traced(const struct strict_message *m)
            (value.len == 55 || (!zero_version && value.at[55] == '-'));
 }
 
+/* With underscores for hyphens: Lockkeeper knows it, and services may take it for the real one. */
+static bool is_disguised(struct slice name)
+{
+    static const char *const names[] = {
+        "keep-alive",      "proxy-connection", "transfer-encoding",   "http2-settings",
+        "content-length",  "x-forwarded-for",  "x-forwarded-proto",   "x-forwarded-host",
+        "x-request-id",    "retry-after",      "ratelimit-policy",    "fencing-token",
+        "lock-key",        "lock-mode",        "lock-status",         "lock-context",
+        "idempotency-key", "user-agent",       "proxy-authorization", "proxy-authenticate",
+    };
+    char straight[32];
+    bool has_underscore = false;
+
+    if (name.len >= sizeof(straight))
+        return false;
+    for (size_t i = 0; i < name.len; i++) {
+        has_underscore |= name.at[i] == '_';
+        straight[i] = name.at[i] == '_' ? '-' : name.at[i];
+    }
+    for (size_t i = 0; i < COUNT_OF(names) && has_underscore; i++)
+        if (strict_same_name(slice_from(straight, name.len), names[i]))
+            return true;
+    return false;
+}
+
 /* Fields that Lockkeeper takes out or writes itself. */
 static bool is_rewritten(const struct strict_message *m, struct slice name)
 {
@@ -176,6 +201,8 @@ static bool is_rewritten(const struct strict_message *m, struct slice name)
             return true;
     if (strict_same_name(name, "traceparent") || strict_same_name(name, "tracestate"))
         return !is_traced(m);
+    if (is_disguised(name))
+        return true;
     return strict_is_hop_by_hop(m, name);
 }
 

@@ -98,6 +98,13 @@ static const struct request_case request_cases[] = {
      {.peer_address = SLICE_INIT("::1"), .request_id = SLICE_INIT("id")},
      "Host: a\nX-Forwarded-For: ::1\nX-Forwarded-Proto: http\nX-Forwarded-Host: a\n"
      "X-Request-Id: id\nVia: 1.1 lockkeeper\n"},
+    /* Names that services take for those of ours, whoever the peer is. */
+    {"GET / HTTP/1.1\r\nHost: a\r\nX_Forwarded_For: 9.9.9.9\r\nx-forwarded_proto: https\r\n"
+     "Fencing_Token: 1\r\nLOCK_MODE: shared\r\nContent_Length: 5\r\nX_Own: 1\r\nLock__Key: "
+     "2\r\n\r\n",
+     {.peer_address = SLICE_INIT("::1"), .request_id = SLICE_INIT("id"), .is_peer_trusted = true},
+     "Host: a\nX_Own: 1\nLock__Key: 2\nX-Forwarded-For: ::1\nX-Forwarded-Proto: http\n"
+     "X-Forwarded-Host: a\nX-Request-Id: id\nVia: 1.1 lockkeeper\n"},
     {"PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n",
      {.peer_address = SLICE_INIT("::1"), .request_id = SLICE_INIT("id")},
      "Host: a\nExpect: 100-continue\nX-Forwarded-For: ::1\nX-Forwarded-Proto: http\n"

@@ -37,6 +37,28 @@ static void names_are_identified(void **state)
                      HTTP_FIELD_OTHER);
 }
 
+static void disguised_names_are_seen(void **state)
+{
+    UNUSED(state);
+    for (size_t id = 1; id < HTTP_FIELD_COUNT; id++) {
+        char name[64];
+        size_t len = table[id].name.len;
+
+        memcpy(name, table[id].name.at, len);
+        assert_false(http_field_is_disguised(slice_from(name, len)));
+        for (size_t i = 0; i < len; i++) {
+            if (name[i] != '-')
+                continue;
+            name[i] = '_';
+            assert_true(http_field_is_disguised(slice_from(name, len)));
+        }
+    }
+    assert_true(http_field_is_disguised(SLICE("X_FORWARDED-For")));
+    assert_false(http_field_is_disguised(SLICE("x_forwarded_fox")));
+    assert_false(http_field_is_disguised(SLICE("_")));
+    assert_false(http_field_is_disguised(SLICE("a_name_longer_than_all_of_them")));
+}
+
 static struct http_fields make_fields(struct http_field *items, size_t count)
 {
     struct http_fields fields = {.items = items, .count = count};
@@ -130,6 +152,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_are_identified),
+        cmocka_unit_test(disguised_names_are_seen),
         cmocka_unit_test(fields_are_found),
         cmocka_unit_test(connection_drops_what_it_names),
         cmocka_unit_test(known_fields_cannot_be_nominated),
