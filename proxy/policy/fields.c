@@ -38,9 +38,12 @@ static const char *const upgrade_choices[] = {"forward", "ignore", NULL};
 static const char *const upgrade_help[] = {
     "it goes to the service; when that answers 101, bytes are handed on both ways",
     "the service does not see it, and answers as to any request", NULL};
-static const char *const client_abort_choices[] = {"finish", "abort", NULL};
-static const char *const client_abort_help[] = {"the service finishes its work, for nobody",
-                                                "the request to the service is broken off", NULL};
+static const char *const client_abort_choices[] = {"finish", "abort", "abort_on_close", NULL};
+static const char *const client_abort_help[] = {
+    "the service finishes its work, for nobody",
+    "the request to the service is broken off when the client resets the connection; one that has "
+    "only ended its side still gets its answer",
+    "it is broken off in both cases: most clients that give up only end their side", NULL};
 static const char *const algorithm_choices[] = {"token_bucket", "sliding_window", "sliding_log",
                                                 "fixed_window", NULL};
 static const char *const algorithm_help[] = {

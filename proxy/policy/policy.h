@@ -107,8 +107,12 @@ const char *policy_decision_name(enum policy_decision decision);
 /* How a lock is taken: alone, by readers together, or as the method says (GET and HEAD read). */
 enum policy_lock_mode { POLICY_LOCK_EXCLUSIVE, POLICY_LOCK_SHARED, POLICY_LOCK_BY_METHOD };
 /* A client that leaves while the service works: let the service finish, or break off (and leave the
- * lock to lapse). */
-enum policy_client_abort { POLICY_CLIENT_ABORT_FINISH, POLICY_CLIENT_ABORT_ABORT };
+ * lock to lapse).  ON_CLOSE, of routes without a lock: so does one that only ends its side. */
+enum policy_client_abort {
+    POLICY_CLIENT_ABORT_FINISH,
+    POLICY_CLIENT_ABORT_ABORT,
+    POLICY_CLIENT_ABORT_ON_CLOSE
+};
 /* A lease lost during the work: break off, or go on and say so. */
 enum policy_lost { POLICY_LOST_ABORT, POLICY_LOST_FINISH };
 enum policy_conflict { POLICY_CONFLICT_423, POLICY_CONFLICT_409, POLICY_CONFLICT_429 };
@@ -126,9 +130,10 @@ enum policy_fence_scope { POLICY_FENCE_LOCAL, POLICY_FENCE_SHARED };
     X(WAIT_TIMEOUT, "wait_timeout")                                                                \
     X(QUEUE_FULL, "queue_full")                                                                    \
     X(DEADLOCK_AVOIDED, "deadlock_avoided")                                                        \
-    X(CLIENT_GONE, "client_gone") X(DRAINED, "drained") X(LIMITED, "limited")                      \
-        X(MISSING_KEY, "missing_key") X(SKIPPED, "skipped") X(STORE_DENIED, "store_denied")        \
-            X(BYPASSED, "bypassed") X(SHADOW_CONFLICT, "shadow_conflict")
+    X(CLIENT_GONE, "client_gone")                                                                  \
+    X(DRAINED, "drained") X(LIMITED, "limited") X(MISSING_KEY, "missing_key")                      \
+        X(SKIPPED, "skipped") X(STORE_DENIED, "store_denied") X(BYPASSED, "bypassed")              \
+            X(SHADOW_CONFLICT, "shadow_conflict")
 #define POLICY_LOCK_OUTCOME_ENUM(id, name) POLICY_LOCK_##id,
 enum policy_lock_outcome {
     POLICY_LOCK_OUTCOMES(POLICY_LOCK_OUTCOME_ENUM) POLICY_LOCK_OUTCOME_COUNT

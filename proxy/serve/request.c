@@ -451,18 +451,25 @@ static void on_client_gone(void *exchange, enum http_gone why)
         request_settle(r);
 }
 
-/* Who waits for a lock and closes has gone: others are in the queue.  So has, by on_client_abort:
- * abort, who closes while it is held. */
+/* Who waits for a lock and closes has gone: others are in the queue.  So has who closes while it is
+ * held, or while the service works, when on_client_abort says so. */
+static bool has_gone_by_closing(const struct request *r)
+{
+    const struct policy_route *route = r->route;
+
+    if (route->lock == NULL)
+        return route->on_client_abort == POLICY_CLIENT_ABORT_ON_CLOSE;
+    return r->at == AT_guard ||
+           (r->is_guarded && route->lock->on_client_abort == POLICY_CLIENT_ABORT_ABORT);
+}
+
 static void on_client_half_close(void *exchange)
 {
     struct request *r = exchange;
     struct http_conn *conn = r->conn;
 
     CHECK_TAG(r, REQUEST);
-    if (r->route->lock == NULL)
-        return;
-    if (r->at != AT_guard &&
-        (!r->is_guarded || r->route->lock->on_client_abort == POLICY_CLIENT_ABORT_FINISH))
+    if (!has_gone_by_closing(r))
         return;
     r->reason = gone[HTTP_GONE_CLIENT].reason;
     request_settle(r);

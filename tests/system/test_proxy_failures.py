@@ -219,6 +219,35 @@ def test_client_that_leaves_while_the_service_works(start, make_origin, choice):
     assert origin.connection_count == (2 if choice != "finish" else 1)
 
 
+@pytest.mark.parametrize("choice", [None, "abort_on_close"])
+def test_client_that_closes_its_side_while_the_service_works(start, make_origin, choice):
+    """Without a reset it cannot be told from a client that half-closes: which it is, on_client_abort says."""
+    arrived, noticed = threading.Event(), threading.Event()
+
+    def handler(request, connection):
+        arrived.set()
+        if choice is None:
+            connection.answer(200, b"late")
+        elif connection.sock.recv(1) == b"":
+            noticed.set()
+
+    route = {"name": "all", **({"on_client_abort": choice} if choice else {})}
+    proxy = start(policy(make_origin(handler).url, [route]))
+    with RawClient(proxy.listen) as client:
+        client.send("GET /long HTTP/1.1\r\nHost: a\r\n\r\n")
+        if choice is not None:
+            assert arrived.wait(5 * SLOWNESS)
+        client.sock.shutdown(socket.SHUT_WR)
+        if choice is None:
+            assert client.read_response().body == b"late"
+        else:
+            assert noticed.wait(5 * SLOWNESS)
+        assert client.is_closed()
+    line = proxy.wait_access(lambda entry: entry.get("path") == "/long")
+    assert (line["status"], line.get("reason")) == ((200, None) if choice is None else (0, "client-gone"))
+    wait_until(lambda: proxy.metric("client_connections") == 0, 5 * SLOWNESS, "the client has gone")
+
+
 def test_a_request_the_service_has_only_in_part_is_never_finished(start, make_origin):
     arrived, cut = threading.Event(), threading.Event()
 
