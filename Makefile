@@ -119,6 +119,12 @@ install: all  ## install to $(DESTDIR)$(PREFIX)
 	install -m 644 README.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/lockkeeper
 	cp -R policies/. $(DESTDIR)$(PREFIX)/share/doc/lockkeeper/policies
 
+.PHONY: uninstall
+uninstall:  ## take it out of $(DESTDIR)$(PREFIX) again
+	rm -f $(DESTDIR)$(PREFIX)/bin/lockkeeper $(DESTDIR)$(PREFIX)/share/man/man8/lockkeeper.8 \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/lockkeeper
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/lockkeeper
+
 .PHONY: image
 image:  ## a container image, localhost/lockkeeper, by podman (BASE=IMAGE: of Debian 12; ARCH=arm64)
 	@BASE='$(BASE)' ARCH='$(ARCH)' deploy/image.sh $(IMAGE)

@@ -8,6 +8,7 @@ binary=$1
 out=$2
 version=$(sed -n 's/^VERSION := //p' Makefile)
 arch=$(dpkg --print-architecture)
+maintainer='Lockkeeper developers <lockkeeper@localhost>'
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 1700000000)}
 export SOURCE_DATE_EPOCH
 
@@ -27,8 +28,21 @@ install -Dm644 deploy/completion/lockkeeper.bash \
 install -Dm644 deploy/man/lockkeeper.8 "$root/usr/share/man/man8/lockkeeper.8"
 gzip -9n "$root/usr/share/man/man8/lockkeeper.8"
 install -m644 deploy/debian/policy.yaml "$root/etc/lockkeeper/policies/policy.yaml"
+# Passwords may stand there; systemd reads it as root.
+install -m640 /dev/null "$root/etc/default/lockkeeper"
 echo '# REDIS_URL=redis://127.0.0.1:6379/0' >"$root/etc/default/lockkeeper"
-install -m644 LICENSE "$doc/copyright"
+cat >"$doc/copyright" <<'TXT'
+Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+Upstream-Name: lockkeeper
+
+Files: *
+Copyright: 2026 Lockkeeper developers
+License: Apache-2.0
+ Licensed under the Apache License, Version 2.0.  Its text is in
+ /usr/share/common-licenses/Apache-2.0.
+TXT
+printf 'lockkeeper (%s) unstable; urgency=medium\n\n  * What has changed is in the history of the sources.\n\n -- %s  %s\n' \
+    "$version" "$maintainer" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")" | gzip -9n >"$doc/changelog.gz"
 install -m644 README.md "$doc/README.md"
 cp -R policies "$doc/policies"
 find "$doc/policies" -type d -exec chmod 755 {} + -o -type f -exec chmod 644 {} +
@@ -47,7 +61,7 @@ cat >"$root/DEBIAN/control" <<TXT
 Package: lockkeeper
 Version: $version
 Architecture: $arch
-Maintainer: Lockkeeper developers <lockkeeper@localhost>
+Maintainer: $maintainer
 Section: httpd
 Priority: optional
 Depends: $depends

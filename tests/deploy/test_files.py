@@ -7,6 +7,7 @@ import glob
 import json
 import os
 import re
+import stat
 import subprocess
 
 import pytest
@@ -157,6 +158,17 @@ def test_unit(tmp_path):
     assert exposure <= 2.5, verdict
 
 
+@pytest.mark.skipif(binary() != f"{rig.TOP}/build/lockkeeper", reason="make would build another one")
+def test_install_and_uninstall(tmp_path):
+    where = (f"DESTDIR={tmp_path}", "PREFIX=/opt/lk")
+    rig.run("make", "--old-file=all", "install", *where)
+    done = rig.run(f"{tmp_path}/opt/lk/bin/lockkeeper", "check", f"{tmp_path}/opt/lk/share/doc/lockkeeper/policies/demo.yaml")
+    assert done.stdout.startswith("ok: 1 file")
+    assert (tmp_path / "opt/lk/share/man/man8/lockkeeper.8").is_file()
+    rig.run("make", "uninstall", *where)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
 @needs("dpkg-deb", "dpkg-shlibdeps")
 def test_package(tmp_path):
     files = []
@@ -172,5 +184,12 @@ def test_package(tmp_path):
     for path in ("lib/systemd/system/lockkeeper.service", "usr/share/man/man8/lockkeeper.8.gz",
                  "usr/share/bash-completion/completions/lockkeeper", "etc/default/lockkeeper"):
         assert (root / path).is_file(), path
+    # REDIS_URL may hold a password: root's alone.
+    assert stat.S_IMODE((root / "etc/default/lockkeeper").stat().st_mode) == 0o640
+    if rig.have("lintian"):
+        said = rig.run("lintian", "--allow-root", str(files[0]), ok=False).stdout
+        # There is no address to write to, debhelper does not stop the service, and see above.
+        said = re.sub(r".*(bogus-mail-host|maintainer-script-calls-systemctl|file-perm 0640 ).*\n?", "", said)
+        assert not said.strip(), said
     done = rig.run(str(root / "usr/bin/lockkeeper"), "check", str(root / "etc/lockkeeper/policies"))
     assert done.stdout.startswith("ok: 1 file")

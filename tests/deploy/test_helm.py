@@ -1,5 +1,6 @@
 """The chart, rendered by render_chart.go: the same container as Kustomize's, strictly valid."""
 
+import json
 import os
 import shutil
 
@@ -83,6 +84,22 @@ def test_same_policy_as_kustomize(render):
         expected = yaml.safe_load(file)
     config = next(d for d in render({}) if d["kind"] == "ConfigMap")
     assert yaml.safe_load(config["data"]["policy.yaml"]) == expected
+
+
+def test_values_that_mean_nothing_are_refused(npm, tmp_path):
+    """By the schema that helm applies to the values: a word that is misspelt, or of another kind."""
+    with open(f"{CHART}/values.yaml") as file:
+        defaults = yaml.safe_load(file)
+    good = [{}, {"global": {"region": "eu"}}, {"resources": {}}, {"podMonitor": True, "nativeSidecar": False}]
+    bad = [{"nativesidecar": True}, {"networkPolicy": "yes"}, {"image": {"name": "x"}}, {"image": {"name": "x", "tag": 1}},
+           {"policies": {}}, {"policies": {"policy.txt": "upstream: x"}}, {"policies": {"policy.yaml": {"upstream": "x"}}},
+           {"storeSecret": ""}, {"resources": {"limit": {}}}]
+    paths = [tmp_path / f"{n}.yaml" for n in range(len(good + bad))]
+    for path, values in zip(paths, good + bad, strict=True):
+        path.write_text(yaml.safe_dump({**defaults, **values}))
+    done = rig.run("node", "--no-warnings", "schema.mjs", f"{CHART}/values.schema.json", *map(str, paths), cwd=npm)
+    complaints = list(json.loads(done.stdout).values())
+    assert not any(complaints[:len(good)]) and all(complaints[len(good):]), complaints
 
 
 @pytest.mark.parametrize("native", [True, False])
