@@ -73,7 +73,7 @@ static bool may_release_again(const struct lock *lock)
 static void finish_release(struct lock *lock, enum policy_lock_end end)
 {
     lock->end = end;
-    count_end(lock, end);
+    count_end(lock, lock->is_ended ? POLICY_LOCK_END_MAX_HOLD : end);
     if (lock->owner == NULL) {
         lock_free(lock);
         return;

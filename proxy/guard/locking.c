@@ -302,6 +302,8 @@ static void on_lock_max_hold(void *owner)
 {
     struct locking *locking = owner;
 
+    if (locking->plan.lock->is_shadow)
+        return;
     locking->stop = *locking->verdict;
     lock_verdict_refuse(&locking->stop, 504, "max-hold", VERDICT_EXECUTED_UNKNOWN,
                         "the request held its lock for as long as it may");

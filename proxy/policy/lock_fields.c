@@ -209,8 +209,11 @@ static void check_sharing(struct schema *schema, const struct policy_lock *lock)
 
 static void check_lock(struct schema *schema, void *record)
 {
-    const struct policy_lock *lock = record;
+    struct policy_lock *lock = record;
 
+    /* One that only watches is in nobody's way. */
+    if (lock->is_shadow)
+        lock->on_lost = POLICY_LOST_FINISH;
     check_keys(schema, lock);
     check_times(schema, lock);
     check_sharing(schema, lock);
@@ -353,8 +356,8 @@ static const struct schema_field lock_table[] = {
      .type = &schema_bool,
      SCHEMA_FIELD(policy_lock, is_shadow),
      .default_text = "false",
-     .help = "`true` takes and counts, and never refuses or waits; shadow locks have keys of their "
-             "own, so that nobody waits for them"},
+     .help = "`true` takes and counts, and never refuses, waits or breaks off; shadow locks have "
+             "keys of their own, so that nobody waits for them"},
     {.name = "fencing",
      .type = &schema_enum,
      SCHEMA_FIELD(policy_lock, fencing),

@@ -278,14 +278,15 @@ def test_the_store_does_not_answer(begin, service, make_origin, redis_server):
 def test_the_store_is_away_for_longer_than_the_lease(begin, service, make_origin, redis_server, pool):
     """Nobody can say who has the lock: the request is broken off."""
     lk = begin(make_origin(service.visit).url, locked("/x/{key}", "k:{path.key}", lease="1s"),
-               locked("/finish/{key}", "f:{path.key}", lease="1s", on_lost="finish"), timeout="200ms")
+               locked("/finish/{key}", "f:{path.key}", lease="1s", on_lost="finish"),
+               locked("/watched/{key}", "w:{path.key}", lease="1s", shadow=True), timeout="200ms")
     service.hold("a")
-    lost, finished = pool.submit(put, lk, "/x/a"), pool.submit(put, lk, "/finish/a")
-    service.wait_inside("a", 2)
+    lost, finished, watched = (pool.submit(put, lk, path) for path in ("/x/a", "/finish/a", "/watched/a"))
+    service.wait_inside("a", 3)
     redis_server.stop_process()
     assert refusal(lost.result()) == (500, "lock-lost", "unknown")
     service.release("a")
-    assert finished.result().status == 200
+    assert finished.result().status == watched.result().status == 200
     redis_server.continue_process()
 
 

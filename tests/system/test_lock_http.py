@@ -403,6 +403,13 @@ def test_shadow(world, service, pool):
     assert {one.token for one in service.of("a")} == {0}
 
 
+def test_shadow_breaks_nothing_off(world, service):
+    """After max_hold; a lease that is lost is in test_lock_fence.py."""
+    lk = world(locked("/x/{key}", "x:{path.key}", shadow=True, max_hold="1s"))
+    assert put(lk, "/x/a?ms=1500").status == 200
+    assert lk.metric("lock_ends_total", verdict="max_hold") == 1
+
+
 def test_missing_keys(world, service):
     lk = world(locked("/deny", "{header.x-key}", on_missing_key="deny"),
                locked("/skip", "{header.x-key}", on_missing_key="skip"),
