@@ -5,7 +5,7 @@ local function hold_on()
     local token
     for i = 1, #locks do
         local lock = locks[i]
-        token = lock_held_token(lock, lock.record and lock_score(lock, id), delay)
+        token = lock_held_token(lock, lock.record and lock_score(lock, id))
         if not token then
             return nil
         end

@@ -5,13 +5,11 @@ local function lock_score(lock, id)
     return redis.call('ZSCORE', lock.holders, id)
 end
 
--- The token under which the id that asks holds the lock now, or nil; ends is its lock_score.  lock_delay
--- keeps a lock closed, not held; it does not follow a grant that was never confirmed.
-local function lock_held_token(lock, ends, delay)
-    local kind, token = string.match(lock.record or '', '^([hg]):(%d+)$')
-    if kind and ends and ends - (kind == 'h' and delay or 0) > clock then
-        return token + 0
-    end
+-- The token under which the id that asks holds the lock, or nil; ends is its lock_score.  Also past its end:
+-- whoever takes the lock drops those that lapsed before, so as long as it is there, nobody has taken it.
+local function lock_held_token(lock, ends)
+    local token = string.match(lock.record or '', '^[hg]:(%d+)$')
+    return token and ends and token + 0
 end
 
 -- Must be held.  What may not fail for want of memory comes first, so that the rest will not, either.

@@ -10,12 +10,10 @@ local HARM = {[HELD] = 0, [LAPSED] = 1, [FORGOTTEN] = 2, [TAKEN] = 3}
 local id, mine, delay, permits = ARGV[1], ARGV[2] + 0, ARGV[3] + 0, ARGV[4] + 0
 
 local function judge(lock, ends)
-    if lock_held_token(lock, ends, delay) then
-        return HELD
-    end
-    -- Whoever takes a lock drops those that lapsed before: it was dropped by none.
     if ends then
-        return LAPSED
+        -- lock_delay keeps a lock closed, not held; it does not follow a grant that was never confirmed.
+        local kept = string.sub(lock.record or '', 1, 1) == 'h' and delay or 0
+        return lock_held_token(lock, ends) and ends - kept > clock and HELD or LAPSED
     end
     if lock.last == 0 then
         return FORGOTTEN

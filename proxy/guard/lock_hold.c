@@ -5,6 +5,8 @@
 
 /* A release that gets no answer is repeated so often, as long as the lease may last. */
 #define RELEASE_RETRY_MS 100
+/* That nobody had taken a lapsed lock is believed for so long. */
+#define LAPSED_MS 50
 
 /* ---- the end of a hold ---- */
 
@@ -203,7 +205,7 @@ static enum lock_check go_on(struct lock *lock)
     return LOCK_IS_HELD;
 }
 
-/* Gone from the store.  Nobody took it: so far no harm is done, and it is looked at again soon. */
+/* Gone from the store.  Nobody took it: so far no harm is done, but anybody may at any time. */
 static enum lock_check take_post_mortem(struct lock *lock, enum store_result result,
                                         const struct reply *reply)
 {
@@ -214,7 +216,7 @@ static enum lock_check take_post_mortem(struct lock *lock, enum store_result res
     if (verdict < 0)
         return lose(lock, verdict == -1 ? POLICY_LOCK_END_TAKEN : POLICY_LOCK_END_UNKNOWN);
     lock->has_lapsed = true;
-    lock->deadline_at_us = loop_boot_clock_us() + lock->terms.lease_us / 3;
+    lock->deadline_at_us = loop_boot_clock_us() + LAPSED_MS * 1000;
     return go_on(lock);
 }
 

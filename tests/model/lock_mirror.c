@@ -199,6 +199,25 @@ static void hand_over(struct mirror *mirror, int64_t below)
             mirror->granted_count * sizeof mirror->granted[0]);
 }
 
+/* Asked or renewed once more by one who was granted it: held on, also past its end, if nobody came
+ * between. */
+static void hold_on(struct mirror *mirror, struct acquisition *a)
+{
+    if (holds(mirror, a))
+        return;
+    if (a->was_taken || a->was_broken || a->was_let_go)
+        simulation_failed(a, "it holds again what is not its own any more");
+    for (size_t i = 0; i < a->asker.key_count; i++)
+        if (!has_room(mirror, a, a->key_numbers[i]))
+            simulation_failed(a, "it holds key %zu again, which is closed", a->key_numbers[i]);
+    mirror->revivals++;
+}
+
+static bool was_granted(const struct acquisition *a)
+{
+    return a->state == MIRROR_GRANTED || a->state == MIRROR_HOLDING;
+}
+
 /*
  * After a script
  */
@@ -264,11 +283,13 @@ void mirror_admitted(struct mirror *mirror, struct acquisition *a, const struct 
     check_charge(mirror, a, asked, got);
     if (got->state == ADMIT_HELD) {
         hand_over(mirror, got->token);
-        is_again = holds(mirror, a) && got->token == a->token;
-        if (is_again)
+        is_again = was_granted(a) && got->token == a->token;
+        if (is_again) {
+            hold_on(mirror, a);
             mirror->duplicates++;
-        else
+        } else {
             grant(mirror, a, got->token, a->state == MIRROR_WAITING || asked->place > 0);
+        }
         a->state = MIRROR_HOLDING;
         a->epoch = mirror->epoch;
         a->trust = mirror->trust;
@@ -307,8 +328,9 @@ void mirror_admitted(struct mirror *mirror, struct acquisition *a, const struct 
 void mirror_renewed(struct mirror *mirror, struct acquisition *a, int64_t state, int64_t token)
 {
     if (state == RENEW_HELD) {
-        if (!holds(mirror, a))
+        if (!was_granted(a))
             simulation_failed(a, "a renewal makes a holder of it");
+        hold_on(mirror, a);
         if (token != a->token)
             simulation_failed(a, "renewed with token %" PRId64 " instead of %" PRId64, token,
                               a->token);

@@ -54,7 +54,7 @@ struct mirror {
         int64_t token, grant_us;
     } granted[64];
     size_t granted_count;
-    uint64_t grants, message_grants, lapses_taken, stale_writes, duplicates;
+    uint64_t grants, message_grants, lapses_taken, stale_writes, duplicates, revivals;
 };
 
 /* Prints what is wrong and ends the run. */

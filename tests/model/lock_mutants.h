@@ -18,7 +18,7 @@ static const struct lock_mutant lock_mutants[] = {
      "    return HELD, new\n"},
     {"cancel-without-hand-over", SCRIPT_RELEASE, "    lock_hand_over(lock)\n",
      "    if mine > 0 then lock_hand_over(lock) end\n"},
-    {"renewal-without-hand-over", SCRIPT_RENEW, "lock_hand_over(lock_open(at, ''))", ""},
+    {"renewal-without-hand-over", SCRIPT_RENEW, "lock_hand_over(lock_open(i * 3 - 2, ''))", ""},
     {"no-heartbeat", SCRIPT_RELEASE, " or waiter.alive_until <= clock", ""},
     {"long-grant", SCRIPT_RELEASE, "clock + waiter.grant)", "clock + 60000000)"},
     {"newcomers-overtake", SCRIPT_ADMIT, "if head and head ~= id or (held or lock.was_given) and",

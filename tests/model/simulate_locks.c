@@ -427,7 +427,8 @@ static void check_coverage(void)
     const uint64_t counts[] = {world.worked,       world.gave_up,        world.crashed,
                                world.stopped,      world.emptied,        world.jumped,
                                world.lost,         world.lapsed,         mirror->message_grants,
-                               mirror->duplicates, mirror->stale_writes, mirror->lapses_taken};
+                               mirror->duplicates, mirror->stale_writes, mirror->lapses_taken,
+                               mirror->revivals};
 
     for (size_t i = 0; i < COUNT_OF(counts); i++)
         if (counts[i] == 0)

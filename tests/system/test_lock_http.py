@@ -1,6 +1,7 @@
 """What clients and services see of locks: on the embedded engine and on Redis."""
 
 import concurrent.futures
+import contextlib
 import signal
 import socket
 import struct
@@ -301,6 +302,42 @@ def test_a_lock_lost_while_waiting_for_a_connection(start, redis_server, service
     service.release("a")
     assert second.result().status == 200 and first.result().status in (200, 503)
     assert service.most["a"] == (2 if on_lost == "finish" else 1)
+
+
+@pytest.mark.parametrize("lock_delay_s, is_waited_for", [(0, False), (30, False), (30, True)])
+def test_a_lapsed_lease_that_nobody_took(start, redis_server, service, make_origin, pool, lock_delay_s,
+                                         is_waited_for):
+    """The holder's sidecar stands still past the lease.  As long as nobody has taken the lock it is still its
+    own: it is not free while the work goes on, and nobody is let in."""
+    options = {"store": redis_server.url, "store_options": {"timeout": "200ms"}}
+    route = locked("/x/{key}", "x:{path.key}", wait="30s", lease="1s", lock_delay=f"{lock_delay_s}s")
+    url = make_origin(service.visit).url
+    lk, other = (start(policy(url, [route], **options)) for _ in range(2))
+    service.hold("a")
+    first = pool.submit(put, lk, "/x/a")
+    service.wait_inside("a")
+    if is_waited_for:
+        second = pool.submit(put, other, "/x/a")
+        waiting(other, 1)
+    with contextlib.closing(redis_server.client()) as client:
+        key = "lk:lock:{x:a}:h"
+        holder = client.zrange(key, 0, 0)[0]
+        lk.send_signal(signal.SIGSTOP)
+        wait_until(lambda: client.zscore(key, holder) - lock_delay_s * 1_000_000 < redis_server.time_us(client),
+                   10, "the lease is over")
+        ended_us = client.zscore(key, holder)
+        lk.send_signal(signal.SIGCONT)
+        wait_until(lambda: client.zscore(key, holder) != ended_us, 5 * SLOWNESS, "its sidecar has asked")
+    try:
+        assert service.running["a"] == 1
+        if not is_waited_for:
+            assert put(other, "/x/a", headers={"Prefer": "wait=0"}).status == 423
+    finally:
+        service.release("a")
+    assert first.result().status == 200
+    if is_waited_for:
+        assert second.result().status == 200
+    assert service.most["a"] == 1
 
 
 def test_client_abort(world, service, pool):

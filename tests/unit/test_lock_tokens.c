@@ -199,6 +199,46 @@ static void every_key_goes_by_itself(void **state)
     assert_int_equal(stats.keys, 0);
 }
 
+static void add_renewal(struct lock_texts *texts, const struct lock_asker *a)
+{
+    lock_add_key(texts, a->keys[0]);
+    lock_add_text(texts, a->id);
+    lock_add_number(texts, LEASE);
+    lock_add_number(texts, 0);
+    lock_add_number(texts, HEARTBEAT);
+}
+
+/* Who holds is renewed also when there is no memory for those who wait, in the same call. */
+static void a_full_store_renews(void **state)
+{
+    struct lock_asker holder = asker("x-holderxx", "k"), other = asker("x-otherxxx", "j");
+    struct lock_asker waiter = asker("x-waiterxx", "j");
+    struct lock_texts texts = {.key_count = 0};
+    struct embedded_call call;
+    struct reply reply;
+
+    UNUSED(state);
+    embedded_unref(&world.embedded);
+    world.embedded = embedded_open(1u << 20);
+    embedded_set_clock(world.embedded, fake_clock, NULL);
+    embedded_set_publish(world.embedded, on_publish, NULL);
+    hold(&holder);
+    hold(&other);
+    ASSERT_STATE(&waiter, ADMIT_QUEUED);
+    do
+        reply = look("return redis.call('SET', 'fill', string.rep('x', 1100000), 'PX', 3600000)");
+    while (reply.type != REPLY_ERROR);
+    add_renewal(&texts, &waiter);
+    add_renewal(&texts, &holder);
+    call = (struct embedded_call){texts.key_slices, 6, texts.arg_slices, texts.arg_count};
+    for (int i = 0; i < 10; i++) {
+        world.now_us += LEASE / 3;
+        run_script(SCRIPT_RENEW, &call, &reply);
+        assert_int_equal(reply.type, REPLY_ARRAY);
+        assert_int_equal(reply.elements[2].integer, RENEW_HELD);
+    }
+}
+
 /* Runs a script with redis.call counted. */
 static int call_count;
 
@@ -238,11 +278,7 @@ static void an_uncontended_lock_is_cheap(void **state)
     call = (struct embedded_call){admit.key_slices, 3, admit.arg_slices, admit.arg_count};
     run_counted(SCRIPT_ADMIT, &call, &reply);
     assert_int_equal(call_count, 7);
-    lock_add_key(&renew_texts, "k");
-    lock_add_text(&renew_texts, a.id);
-    lock_add_number(&renew_texts, LEASE);
-    lock_add_number(&renew_texts, 0);
-    lock_add_number(&renew_texts, HEARTBEAT);
+    add_renewal(&renew_texts, &a);
     call = (struct embedded_call){renew_texts.key_slices, 3, renew_texts.arg_slices, 4};
     run_counted(SCRIPT_RENEW, &call, &reply);
     assert_int_equal(call_count, 6);
@@ -269,6 +305,7 @@ int main(void)
         CASE(a_forced_release_fences_and_hands_over),
         CASE(what_is_there_is_shown),
         CASE(every_key_goes_by_itself),
+        CASE(a_full_store_renews),
         CASE(an_uncontended_lock_is_cheap),
     };
 

@@ -348,9 +348,31 @@ static void a_renewal_never_creates(void **state)
     hold(&a);
     world.now_us += LEASE - 1;
     assert_int_equal(renew(&a), RENEW_HELD);
-    world.now_us += LEASE;
-    assert_int_equal(renew(&a), RENEW_GONE);
+    /* Past its end it is still its own, as long as nobody has come. */
+    world.now_us += 2 * LEASE;
+    assert_int_equal(renew(&a), RENEW_HELD);
+    world.now_us += LEASE - 1;
+    b.wait_us = 0;
+    ASSERT_STATE(&b, ADMIT_BUSY);
+    world.now_us += 1;
     hold(&b);
+    assert_int_equal(renew(&a), RENEW_GONE);
+}
+
+static void of_several_locks_all_are_renewed_or_none(void **state)
+{
+    struct lock_asker both = asker("x-bothaaaa", "k1"), a = asker("x-aaaaaaaa", "k1");
+
+    UNUSED(state);
+    both.keys[both.key_count++] = "k2";
+    hold(&both);
+    world.now_us += 2 * LEASE;
+    assert_int_equal(renew(&both), RENEW_HELD);
+    world.now_us += LEASE;
+    release(&a, hold(&a));
+    assert_int_equal(renew(&both), RENEW_GONE);
+    a = asker("x-cccccccc", "k2");
+    hold(&a);
 }
 
 static void a_lapsed_hold_is_judged(void **state)
@@ -437,9 +459,11 @@ static void a_lapsed_lock_stays_closed_for_the_delay(void **state)
     a.delay_us = b.delay_us = 3 * SECOND;
     b.wait_us = 0;
     token = hold(&a);
-    world.now_us += LEASE;
-    assert_int_equal(renew(&a), RENEW_GONE);
-    world.now_us += 3 * SECOND - 1;
+    world.now_us += LEASE + 3 * SECOND - 1;
+    assert_int_equal(ask(&b).again_us, 1);
+    /* Meanwhile nobody took it. */
+    assert_int_equal(renew(&a), RENEW_HELD);
+    world.now_us += LEASE + 3 * SECOND - 1;
     assert_int_equal(ask(&b).again_us, 1);
     world.now_us += 1;
     release(&b, hold(&b));
@@ -595,6 +619,7 @@ int main(void)
         CASE(a_cancel_hands_over_as_a_release_does),
         CASE(a_place_is_kept_when_the_store_forgot_it),
         CASE(a_renewal_never_creates),
+        CASE(of_several_locks_all_are_renewed_or_none),
         CASE(a_lapsed_hold_is_judged),
         CASE(full_permits_are_a_loss_for_one_that_lapsed),
         CASE(a_store_that_forgot_says_so),
