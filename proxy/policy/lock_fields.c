@@ -203,8 +203,9 @@ static void check_sharing(struct schema *schema, const struct policy_lock *lock)
                        "only mode: exclusive has permits; shared requests are not counted");
     if (lock->permits > 1 && schema_is_sound(schema, "fencing") &&
         lock->fencing == POLICY_FENCING_INJECT)
-        schema_problem(schema, POLICY_WARNING, "permits",
-                       "with several holders at a time, a fence would let only the newest pass");
+        schema_problem(
+            schema, POLICY_WARNING, "permits",
+            "with several holders at a time, a fence does not tell who of them has lost the lock");
 }
 
 static void check_lock(struct schema *schema, void *record)
