@@ -46,8 +46,9 @@ end
 
 # figure, label, format; all but the first are better when they are smaller.
 FIGURES = [("per_s", "req/s", "{:.0f}"), ("p50_ms", "p50 ms", "{:.2f}"), ("p99_ms", "p99 ms", "{:.2f}"),
-           ("proxy_us", "proxy CPU µs/req", "{:.1f}"), ("redis_us", "Redis CPU µs/req", "{:.1f}"),
-           ("rss_mib", "RSS MiB", "{:.1f}")]
+           ("proxy_us", "proxy CPU µs/req", "{:.1f}"), ("user_us", "of it in user space", "{:.1f}"),
+           ("redis_us", "Redis CPU µs/req", "{:.1f}"), ("rss_mib", "RSS MiB", "{:.1f}")]
+ON_REQUEST = {"user_us", "redis_us", "rss_mib"}  # shown where a contest says so
 TEN_FIELDS = ["Accept: text/html,application/xhtml+xml", "Accept-Encoding: gzip, deflate, br",
               "Accept-Language: en-GB,en;q=0.7", "Cache-Control: no-cache", "Cookie: session=0123456789abcdef",
               "Referer: https://shop.test/cart", "User-Agent: Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101",
@@ -62,8 +63,7 @@ class Contest:
         self.title, self.rivals, self.target, self.script = title, rivals, target, script
         self.connections, self.fields, self.scheme = connections, fields, scheme
         self.run = run  # what asks instead of wrk
-        self.figures = [figure for figure in FIGURES if figure[0] not in ("redis_us", "rss_mib") or
-                        figure[0] in shows]
+        self.figures = [figure for figure in FIGURES if figure[0] not in ON_REQUEST or figure[0] in shows]
 
 
 def to_ms(text):
@@ -97,9 +97,11 @@ def measure(bench, contest):
         names = names[number % len(names):] + names[:number % len(names)]
         for name in names:
             port, pids = contest.rivals[name]
-            before, redis_before = cpu_us(pids), cpu_us([bench.redis.pid])
+            before, user_before = cpu_us(pids), cpu_us(pids, only_user=True)
+            redis_before = cpu_us([bench.redis.pid])
             one = run(bench, contest, port, bench.options.seconds)
             one["proxy_us"] = (cpu_us(pids) - before) / one["requests"]
+            one["user_us"] = (cpu_us(pids, only_user=True) - user_before) / one["requests"]
             one["redis_us"] = (cpu_us([bench.redis.pid]) - redis_before) / one["requests"]
             one["rss_mib"] = resident_kib(pids) / 1024
             rounds[name].append(one)
@@ -150,11 +152,11 @@ def plain_rivals(bench):
 
 
 def passing(bench):
-    yield Contest("Pass-through", plain_rivals(bench))
+    yield Contest("Pass-through", plain_rivals(bench), shows=["user_us"])
 
 
 def ten_fields(bench):
-    yield Contest("Pass-through, ten more fields", plain_rivals(bench), fields=TEN_FIELDS)
+    yield Contest("Pass-through, ten more fields", plain_rivals(bench), fields=TEN_FIELDS, shows=["user_us"])
 
 
 def one_connection(bench):

@@ -45,13 +45,13 @@ def accepts(port):
         return False
 
 
-def cpu_us(pids):
-    """CPU time the processes have used so far."""
+def cpu_us(pids, only_user=False):
+    """CPU time the processes have used so far, in user space and in the kernel."""
     ticks = 0
     for pid in pids:
         with open(f"/proc/{pid}/stat") as file:
             fields = file.read().rsplit(")", 1)[1].split()
-        ticks += int(fields[11]) + int(fields[12])
+        ticks += int(fields[11]) + (0 if only_user else int(fields[12]))
     return ticks * 1_000_000 / TICKS_PER_S
 
 
