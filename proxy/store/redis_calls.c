@@ -102,6 +102,18 @@ static size_t encode_payload(const struct store_call *call, char *room)
     return (size_t)(to - room);
 }
 
+/* Behind all that end before it: the last, unless the timeout has become shorter. */
+static void queue_up(struct redis_calls *calls, struct store_call *call)
+{
+    struct list_node *before = calls->waiting.head.prev;
+
+    while (before != &calls->waiting.head &&
+           CONTAINER_OF(before, struct store_call, node)->deadline_at_ms > call->deadline_at_ms)
+        before = before->prev;
+    list_node_init(&call->node);
+    list_insert_before(before->next, &call->node);
+}
+
 bool redis_calls_send(struct redis_calls *calls, struct store_call *call, uint64_t now_ms,
                       uint64_t timeout_ms)
 {
@@ -123,8 +135,7 @@ bool redis_calls_send(struct redis_calls *calls, struct store_call *call, uint64
     call->is_pending = true;
     call->is_resent = false;
     call->deadline_at_ms = now_ms + timeout_ms;
-    list_node_init(&call->node);
-    list_append(&calls->waiting, &call->node);
+    queue_up(calls, call);
     return true;
 }
 

@@ -56,7 +56,8 @@ struct redis_conn_settings {
 struct redis_conn *redis_conn_open(struct loop *loop, const struct redis_conn_settings *settings,
                                    const struct redis_conn_events *events, void *owner,
                                    const struct log_context *log);
-/* The two timeouts and max_pending count from now on; what is on its way keeps its deadline. */
+/* The two timeouts and max_pending count from now on; what is on its way keeps its deadline, and
+ * holds up nobody who has a shorter one. */
 void redis_conn_set_bounds(struct redis_conn *conn, const struct redis_conn_settings *settings);
 /* No event comes any more, pending calls are forgotten.  What has been written is still sent, for
  * at most linger_ms.  Not from inside an event. */

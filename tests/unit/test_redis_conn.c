@@ -147,6 +147,11 @@ static bool all_ended(void *context)
     return f->ended_count == f->call_count;
 }
 
+static bool two_ended(void *context)
+{
+    return ((struct fixture *)context)->ended_count == 2;
+}
+
 static bool none_in_flight(void *context)
 {
     return redis_conn_in_flight(((struct fixture *)context)->conn) == 0;
@@ -524,6 +529,29 @@ static void late_replies_are_dropped(void **state)
     close_all(&f);
 }
 
+/* An operator shortens the timeout while the server hangs: nobody waits behind those who have more
+ * time. */
+static void a_shorter_timeout_counts_at_once(void **state)
+{
+    struct redis_conn_settings settings = {
+        .timeout_ms = TIMEOUT_MS, .connect_timeout_ms = 500, .max_pending = 10};
+    struct fixture f;
+
+    UNUSED(state);
+    open_ready(&f, 10, 60000);
+    kill(f.server.pid, SIGSTOP);
+    start_call(&f);
+    redis_conn_set_bounds(f.conn, &settings);
+    start_calls(&f, 2);
+    assert_true(wait_until(f.loop, two_ended, &f, 5000));
+    assert_int_equal(f.calls[0].result, STORE_PENDING);
+    assert_int_equal(f.result_counts[STORE_UNKNOWN], 2);
+    kill(f.server.pid, SIGCONT);
+    assert_true(wait_until(f.loop, all_ended, &f, 5000));
+    assert_int_equal(f.calls[0].result, STORE_OK);
+    close_all(&f);
+}
+
 static bool was_lost(void *context)
 {
     return ((struct fixture *)context)->lost_count > 0;
@@ -620,6 +648,7 @@ int main(void)
         cmocka_unit_test(tcp_by_name_works),
         cmocka_unit_test(a_killed_server_is_found_again),
         cmocka_unit_test(late_replies_are_dropped),
+        cmocka_unit_test(a_shorter_timeout_counts_at_once),
         cmocka_unit_test(a_silent_server_is_given_up),
         cmocka_unit_test(a_stalled_loop_does_not_lose_replies),
         cmocka_unit_test(a_server_that_is_down_is_waited_for),
