@@ -408,7 +408,9 @@ static void on_drain(void *owner)
     conn->wants_drain = false;
     if (conn->state == UPSTREAM_CONN_ACTIVE) {
         upstream_conn_wait_for_answer(conn);
-        conn->exchange->events->on_drain(conn->exchange->owner);
+        /* Who does not know of the connection was not told STREAM_FULL: what filled it was the head. */
+        if (conn->exchange->is_connected_told)
+            conn->exchange->events->on_drain(conn->exchange->owner);
     }
     upstream_pool_leave(pool);
 }
