@@ -224,6 +224,11 @@ static inline bool strict_field_line(struct strict_message *m, struct slice line
     field->name = slice_head(line, colon);
     field->value = strict_trim(slice_skip(line, colon + 1));
     m->field_count++;
+    /* Stricter than the RFC: llhttp takes spaces behind a length, but no tab. */
+    if (strict_same_name(field->name, "content-length") &&
+        memchr(field->value.at + field->value.len, '\t',
+               (size_t)(line.at + line.len - field->value.at - field->value.len)) != NULL)
+        return false;
     return strict_is_token(field->name);
 }
 

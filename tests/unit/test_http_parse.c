@@ -216,6 +216,8 @@ static const struct request_case request_cases[] = {
     CASE("9110/5.5 obs-text in a value", GET("X: \xe9\xff\r\n"), 0),
 
     CASE("9112/6.3 Content-Length", POST("Content-Length: 5\r\n"), 0),
+    CASE("9112/5.1 spaces around a length", POST("Content-Length: \t 5 \r\n"), 0),
+    CASE("llhttp: a tab behind a length", POST("Content-Length: 5\t\r\n"), 400),
     CASE("9112/6.3 chunked", POST("Transfer-Encoding: chunked\r\n"), 0),
     CASE("9112/6.3 Chunked in other case", POST("Transfer-Encoding: CHUNKED\r\n"), 0),
     CASE("9112/6.1 length, then coding",
