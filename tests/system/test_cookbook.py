@@ -399,3 +399,4 @@ def test_websockets(serve, replicas):
         wait_until(lambda: lk.metric("lock_held") == 3, 10 * SLOWNESS, "a place is free")
         assert stack.enter_context(join("ann")).status == 101
         assert lk.status("GET", "/chat") == 400
+    wait_until(lambda: lk.metric("lock_held") == 0, 10 * SLOWNESS, "all places are free")

@@ -155,7 +155,7 @@ static void test_unused_keys_make_room(void **state)
     struct fence_table *table = fence_table_open(3);
     struct guest inside, guest;
     struct loop *loop;
-    char key[8];
+    char key[16];
 
     (void)state;
     assert_int_equal(loop_open(&loop), 0);

@@ -103,7 +103,7 @@ static void series_can_be_added_while_workers_count(void **state)
                                         metrics_shard(metrics, i + 1)),
                          0);
     for (int i = 0; i < 2000; i++) {
-        char route[16];
+        char route[32];
 
         snprintf(route, sizeof(route), "route-%d", i);
         metrics_series1(metrics, METRIC_HTTP_DURATION, route);
