@@ -6,7 +6,8 @@
 
 A part is a list of jobs.  A job is one command that runs some cases: a cmocka program, a pytest run, a
 fuzzer, the lint script.  Jobs of one phase run side by side; phases run one after the other, so that
-tests that look at time have no more beside them than they can bear.
+tests that look at time have no more beside them than they can bear.  What looks at no clock is in the
+background: it runs beside all phases, and gets the CPU time that they leave (SCHED_IDLE).
 
 The last line is "N passed, N failed"; the exit status is 0 only if nothing failed.  A job that runs no
 case, crashes, hangs or skips a case has failed.
@@ -61,13 +62,17 @@ class Result:
 
     def __init__(self, passed, failed, output=""):
         self.passed, self.failed, self.output = passed, failed, output
-        self.seconds = 0.0
+        self.seconds = self.cpu_seconds = 0.0
 
 
 class Job:
     def __init__(self, name, command, read, env=None, timeout_s=600):
         self.name, self.command, self.read = name, command, read
         self.env, self.timeout_s = env or {}, timeout_s
+
+    def in_background(self):
+        """The same with the CPU time that nobody else wants; it may have to wait for that."""
+        return Job(self.name, ["chrt", "--idle", "0", *self.command], self.read, self.env, self.timeout_s + 600)
 
     def run(self):
         """Runs the command in a process group of its own, so that a hang leaves nothing behind."""
@@ -80,18 +85,20 @@ class Job:
             return Result(0, 1, f"{self.name}: {error}")
         with RUNNING_LOCK:
             RUNNING.add(process)
-        note = ""
-        try:
-            output, _ = process.communicate(timeout=self.timeout_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            output, _ = process.communicate()
-            note = f"\n{self.name}: killed after {self.timeout_s} s\n"
+        deadline = threading.Timer(self.timeout_s, os.killpg, (process.pid, signal.SIGKILL))
+        deadline.start()
+        text = process.stdout.read().decode("utf-8", "replace")
         with RUNNING_LOCK:
             RUNNING.discard(process)
-        text = output.decode("utf-8", "replace") + note
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        deadline.cancel()
+        seconds = time.monotonic() - began
+        if seconds >= self.timeout_s:
+            text += f"\n{self.name}: killed after {self.timeout_s} s\n"
         result = self.read(process.returncode, text)
-        result.seconds = time.monotonic() - began
+        result.seconds = seconds
+        result.cpu_seconds = usage.ru_utime + usage.ru_stime
         result.output = result.output or text
         if process.returncode != 0 and result.failed == 0:
             result.failed = 1
@@ -169,7 +176,7 @@ def valgrind_jobs(_options):
     # Programs that repeat thousands of random cases look at TEST_SCALE, a percentage.
     valgrind = ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full",
                 "--errors-for-leak-kinds=definite,indirect,possible",
-                "--num-callers=30"]
+                "--num-callers=30", "--read-inline-info=no"]
     return [Job(f"{stem} (valgrind)", valgrind + [program], read_valgrind, {"TEST_SCALE": "1"})
             for stem, program in unit_programs("release")]
 
@@ -212,7 +219,7 @@ def fuzz_jobs(options):
         seeds = f"tests/fuzz/corpus/{stem}"
         os.makedirs(os.path.join(TOP, found), exist_ok=True)
         os.makedirs(os.path.join(TOP, "build/fuzz/crashes"), exist_ok=True)
-        command = [f"build/fuzz/{stem}", f"-max_total_time={seconds}", "-timeout=10",
+        command = [f"build/fuzz/{stem}", f"-max_total_time={seconds}", "-timeout=60",
                    "-rss_limit_mb=2048", "-print_final_stats=1",
                    f"-artifact_prefix=build/fuzz/crashes/{stem}-", found]
         if os.path.isdir(os.path.join(TOP, seeds)):
@@ -233,14 +240,15 @@ def simulation_jobs(_options):
 
 
 # name: (builds it needs, phase, jobs).  Phases run in order.
+BACKGROUND = -1
 PARTS = {
-    "lint": ([], 0, lambda o: [Job("lint", ["tests/lint/lint.sh"], read_lint)]),
+    "lint": ([], BACKGROUND, lambda o: [Job("lint", ["tests/lint/lint.sh"], read_lint)]),
     "unit": (["release"], 0, lambda o: unit_jobs("release", o)),
     "unit-asan": (["asan"], 0, lambda o: unit_jobs("asan", o)),
     "unit-tsan": (["tsan"], 0, lambda o: unit_jobs("tsan", o)),
     "valgrind": (["release"], 0, valgrind_jobs),
-    "model": ([], 0, lambda o: [Job("model of a lock", ["tests/model/run_model.py"], read_lint)]),
-    "simulation": (["release"], 0, simulation_jobs),
+    "model": ([], BACKGROUND, lambda o: [Job("model of a lock", ["tests/model/run_model.py"], read_lint)]),
+    "simulation": (["release"], BACKGROUND, simulation_jobs),
     "deploy": (["release"], 0, deploy_jobs),
     "system": (["release"], 1, lambda o: pytest_jobs("system", "release", o)),
     "system-asan": (["asan"], 1, lambda o: pytest_jobs("system", "asan", o)),
@@ -249,14 +257,14 @@ PARTS = {
     "conformance-asan": (["asan"], 3, lambda o: pytest_jobs("conformance", "asan", o)),
     "faults": (["release"], 2, lambda o: pytest_jobs("faults", "release", o)),
     "chaos": (["asan"], 4, lambda o: pytest_jobs("chaos", "asan", o)),
-    "fuzz": (["fuzz"], 5, fuzz_jobs),
+    "fuzz": (["fuzz"], BACKGROUND, fuzz_jobs),
 }
 DEFAULT_PARTS = "lint,deploy,model,simulation,unit,unit-asan,valgrind,system,system-asan,faults,chaos,conformance,conformance-asan,fuzz"
 
 
 def build_jobs(parts):
     """One job for each build: the program, and the test programs the parts want of it."""
-    jobs = []
+    jobs = {}
     for build, (where, settings) in BUILDS.items():
         goals = []
         for part in parts:
@@ -267,14 +275,14 @@ def build_jobs(parts):
                           ["all", "unit-programs"])
         if goals:
             command = ["make", "--no-print-directory", f"-j{os.cpu_count() or 2}", f"B={where}"]
-            jobs.append(Job(f"build ({build})", command + settings + sorted(set(goals)), read_status))
+            jobs[build] = Job(f"build ({build})", command + settings + sorted(set(goals)), read_status)
     return jobs
 
 
 def report(job, result, verbose):
     word = "FAILED" if result.failed else "ok"
     print(f"{word:7} {job.name:44} {result.passed:5} passed {result.failed:3} failed "
-          f"{result.seconds:7.1f} s", flush=True)
+          f"{result.seconds:7.1f} s {result.cpu_seconds:7.1f} s of CPU", flush=True)
     if result.failed or verbose:
         print(result.output.rstrip() + "\n", flush=True)
 
@@ -289,6 +297,35 @@ def run_phase(jobs, max_workers, verbose):
             passed += result.passed
             failed += result.failed
     return passed, failed
+
+
+def run_jobs(builds, parts, options, change=lambda job: job):
+    """The builds, then the parts phase by phase: how many cases passed and failed."""
+    # Builds are not cases: one that fails counts as a failure, one that works counts nothing.
+    passed, failed = 0, run_phase([change(job) for job in builds], 1, options.verbose)[1]
+    if failed:
+        return 0, failed
+    for phase in sorted({PARTS[part][1] for part in parts}):
+        jobs = [change(job) for part in parts if PARTS[part][1] == phase for job in PARTS[part][2](options)]
+        counts = run_phase(jobs, width(), options.verbose)
+        passed, failed = passed + counts[0], failed + counts[1]
+    return passed, failed
+
+
+def run_all(options):
+    """What is for the background is in the foreground when nothing else is."""
+    background = [part for part in options.parts if PARTS[part][1] == BACKGROUND]
+    foreground = [part for part in options.parts if part not in background] or background
+    needed = {build for part in foreground for build in PARTS[part][0]}
+    builds = build_jobs(options.parts)
+    passed, failed = run_jobs([job for build, job in builds.items() if build in needed], [], options)
+    if failed:
+        return passed, failed
+    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
+        beside = pool.submit(run_jobs, [job for build, job in builds.items() if build not in needed],
+                             background if background is not foreground else [], options, Job.in_background)
+        counts = run_jobs([], foreground, options)
+    return counts[0] + beside.result()[0], counts[1] + beside.result()[1]
 
 
 def read_options():
@@ -316,16 +353,8 @@ def main():
     # Inside make, its job server must not leak into ours.
     for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
         os.environ.pop(name, None)
-    passed = failed = 0
     try:
-        # Builds are not cases: one that fails counts as a failure, one that works counts nothing.
-        _, failed = run_phase(build_jobs(options.parts), 1, options.verbose)
-        if failed == 0:
-            for phase in sorted({PARTS[part][1] for part in options.parts}):
-                jobs = [job for part in options.parts if PARTS[part][1] == phase
-                        for job in PARTS[part][2](options)]
-                counts = run_phase(jobs, width(), options.verbose)
-                passed, failed = passed + counts[0], failed + counts[1]
+        passed, failed = run_all(options)
     finally:
         shutil.rmtree(options.scratch, ignore_errors=True)
     if passed + failed == 0:
