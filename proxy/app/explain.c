@@ -202,9 +202,9 @@ static void print_store_call(struct explained *e, const struct limit_question *a
     fputc('\n', out);
 }
 
-/* The lock a request would need, or NULL. */
+/* The lock a request would need, or NULL: it needs none, or is answered for want of a key. */
 static const struct lock_plan *print_lock(struct explained *e, const struct policy_route *route,
-                                          FILE *out)
+                                          FILE *out, const char **ret_answer)
 {
     const struct policy_lock *lock = route->lock;
     struct lock_plan *plan = arena_calloc(&e->arena, 1, sizeof(*plan));
@@ -215,6 +215,8 @@ static const struct lock_plan *print_lock(struct explained *e, const struct poli
     if (plan->kind == LOCK_PLAN_MISSING || plan->kind == LOCK_PLAN_SKIPPED) {
         fprintf(out, "  lock    {%.*s} has no value: on_missing_key: %s\n",
                 SLICE_ARGS(plan->missing), plan->kind == LOCK_PLAN_SKIPPED ? "skip" : "deny");
+        if (plan->kind == LOCK_PLAN_MISSING)
+            *ret_answer = "400 missing-key";
         return NULL;
     }
     fprintf(out, "  lock    %s", plan->is_shared ? "shared" : "exclusive");
@@ -229,18 +231,28 @@ static const struct lock_plan *print_lock(struct explained *e, const struct poli
     return plan;
 }
 
-static void print_fence(struct explained *e, const struct policy_route *route, FILE *out)
+/* What a request without a key or a token that must be there is answered; NULL: it is none. */
+static const char *print_fence(struct explained *e, const struct policy_route *route, FILE *out)
 {
+    const struct policy_fence *fence = route->fence;
     struct slice key, missing;
 
-    if (route->fence == NULL)
-        return;
-    if (lock_plan_key(route->fence->key, route->fence->on_missing_key, route, &e->facts, &e->arena,
-                      &key, &missing))
-        fprintf(out, "  fence   %.*s, token in %.*s%s\n", SLICE_ARGS(key),
-                SLICE_ARGS(route->fence->header), route->fence->is_required ? " (required)" : "");
-    else
-        fprintf(out, "  fence   {%.*s} has no value\n", SLICE_ARGS(missing));
+    if (fence == NULL)
+        return NULL;
+    if (!lock_plan_key(fence->key, fence->on_missing_key, route, &e->facts, &e->arena, &key,
+                       &missing)) {
+        bool is_denied = fence->on_missing_key == POLICY_MISSING_DENY;
+
+        fprintf(out, "  fence   {%.*s} has no value: on_missing_key: %s\n", SLICE_ARGS(missing),
+                is_denied ? "deny" : "skip");
+        return is_denied ? "400 missing-key" : NULL;
+    }
+    fprintf(out, "  fence   %.*s, token in %.*s%s\n", SLICE_ARGS(key), SLICE_ARGS(fence->header),
+            fence->is_required ? " (required)" : "");
+    e->live.is_fenced = true;
+    return fence->is_required && find_header(&e->head, fence->header).at == NULL
+               ? "428 missing-fencing-token"
+               : NULL;
 }
 
 static bool is_asked(const struct limit_question *q)
@@ -248,11 +260,17 @@ static bool is_asked(const struct limit_question *q)
     return !q->is_missing || q->limit->on_missing_key == POLICY_MISSING_SHARED;
 }
 
+static void print_answer(const char *answer, FILE *out)
+{
+    fprintf(out, "  answer  %s, without asking the store\n", answer);
+}
+
 static void print_guards(struct explained *e, const struct policy_route *route, FILE *out)
 {
     struct limit_question *asked = arena_calloc(&e->arena, route->limit_count + 1, sizeof(*asked));
     const struct lock_plan *plan;
     size_t asked_count = 0;
+    const char *answer;
 
     for (size_t i = 0; i < route->limit_count; i++) {
         struct limit_question *q = &asked[asked_count];
@@ -263,14 +281,18 @@ static void print_guards(struct explained *e, const struct policy_route *route, 
             explain_live_limit(&e->live, q);
             asked_count++;
         } else if (route->limits[i]->on_missing_key == POLICY_MISSING_DENY) {
-            fputs("  answer  400 missing-key, without asking the store\n", out);
+            print_answer("400 missing-key", out);
             return;
         }
     }
     if (route->limit_count == 0)
         fputs("  limits  none\n", out);
-    print_fence(e, route, out);
-    plan = print_lock(e, route, out);
+    answer = print_fence(e, route, out);
+    plan = print_lock(e, route, out, &answer);
+    if (answer != NULL) {
+        print_answer(answer, out);
+        return;
+    }
     if (plan != NULL)
         explain_live_lock(&e->live, plan);
     print_store_call(e, asked, asked_count, plan, out);

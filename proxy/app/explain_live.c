@@ -55,6 +55,7 @@ static json_t *ask(struct explain_live *live, const char *what, const char *targ
                 top_view_escape(live->arena, json_string_value(json_object_get(value, "detail"))));
         json_decref(value);
         value = NULL;
+        live->is_unknown = true;
     }
     return value;
 }
@@ -197,11 +198,15 @@ void explain_live_end(struct explain_live *live, const struct lock_plan *plan)
     else if (live->refused_by != NULL)
         fprintf(live->out, "  now     would be refused by %s: 429 quota-exceeded, for %g s\n",
                 live->refused_by, (double)live->retry_after_ms / 1000);
+    else if (live->is_unknown)
+        fputs("  now     cannot be told, as not all was answered\n", live->out);
     else if (live->is_lock_taken && is_enforced && plan->wait_us > 0)
         fprintf(live->out, "  now     would wait for the lock, up to %g s\n",
                 (double)plan->wait_us / 1e6);
     else if (live->is_lock_taken && is_enforced)
         fputs("  now     would be refused: the lock is taken\n", live->out);
+    else if (live->is_fenced)
+        fputs("  now     would pass, if the fence takes its token\n", live->out);
     else
         fputs("  now     would pass\n", live->out);
 }

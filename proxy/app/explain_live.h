@@ -19,6 +19,8 @@ struct explain_live {
     bool is_never;          /* not even later */
     uint64_t retry_after_ms;
     bool is_lock_taken;
+    bool is_fenced;  /* its token is compared then, and not before */
+    bool is_unknown; /* a limit or a lock could not be asked */
 };
 
 /* Whether it is there, and has the policies of this hash. */

@@ -80,6 +80,27 @@ def test_locks(start, make_origin, store):
         assert [one.result().status for one in running] == [200, 200]
 
 
+def test_what_it_cannot_know_is_not_taken_for_good(start, origin, redis_server):
+    """Without the store, without a key that must be there, before a fence: no word of passing."""
+    routes = [limited("/l", BY_USER, name="l"),
+              limited("/lock", name="lock", lock={"key": "stock:{query.sku}", "on_missing_key": "deny"}),
+              limited("/fence/{sku}", name="fence", fence={"key": "stock:{path.sku}"})]
+    lk = start(policy(origin.url, routes, store=redis_server.url), with_store=False)
+    missing = explain(lk, "PUT /lock").stdout
+    assert "  answer  400 missing-key" in missing and "  now  " not in missing
+    assert lk.request("PUT", "/lock").status == 400
+    missing = explain(lk, "PUT /fence/7").stdout
+    assert "  answer  428 missing-fencing-token" in missing and "  now  " not in missing
+    assert lk.request("PUT", "/fence/7").status == 428
+    assert live(lk, "PUT /fence/7", "-H", "fencing-token: 5")[-1] == "would pass, if the fence takes its token"
+    assert live(lk, "PUT /lock?sku=7")[-1] == "would pass"
+    redis_server.kill()
+    for line in ("GET /l", "PUT /lock?sku=7"):
+        said = live(lk, line, "-H", "x-user: a")
+        assert "the store did not answer" in said[1] and said[-1] == "cannot be told, as not all was answered"
+    redis_server.start()
+
+
 def test_other_policies_and_nobody_there(start, origin, tmp_path):
     lk = start(policy(origin.url, [limited("/l", BY_USER)]))
     other = tmp_path / "other.yaml"
@@ -89,6 +110,7 @@ def test_other_policies_and_nobody_there(start, origin, tmp_path):
                           capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and "its policies, or the variables in them, are not these" in done.stdout
     assert "user: 5 of 5 left, would pass" in done.stdout and "new: there is no such limit" in done.stdout
+    assert "now     cannot be told" in done.stdout
     # A unix socket that is not there: the offline part is printed all the same.
     done = explain(lk, "GET /l", "--admin", f"unix:{tmp_path}/nobody.sock")
     assert done.returncode == 1 and "  limit   user" in done.stdout and "No such file" in done.stderr
