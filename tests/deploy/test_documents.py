@@ -57,7 +57,7 @@ def test_yaml_block(text, tmp_path):
     if is_policy(documents):
         missing = [more for word, more in REST_OF_POLICY.items() if not re.search(word, text, re.M)]
         (tmp_path / "policy.yaml").write_text("".join(missing) + text)
-        done = rig.run(binary(), "check", str(tmp_path / "policy.yaml"), ok=False, env={"REDIS_URL": ""})
+        done = rig.run(binary(), "check", str(tmp_path / "policy.yaml"), ok=False, env={"REDIS_URL": "", "JWT_SECRET": "x" * 32})
         assert done.returncode == 0 and ", 0 warnings" in done.stdout, done.stdout + done.stderr
     elif "scrape_configs" in documents[0]:
         (tmp_path / "prometheus.yml").write_text(text)
@@ -123,7 +123,7 @@ def test_make_targets(path):
 @pytest.mark.parametrize("path", POLICIES)
 def test_policy(path):
     """It loads without a warning, and an editor finds the schema."""
-    done = rig.run(binary(), "check", path, env={"REDIS_URL": "", "SERVICE_URL": ""})
+    done = rig.run(binary(), "check", path, env={"REDIS_URL": "", "SERVICE_URL": "", "JWT_SECRET": "x" * 32})
     assert ", 0 warnings" in done.stdout
     modeline = re.match(r"# yaml-language-server: \$schema=(\S+)\n", read(path))
     assert modeline, "no modeline"

@@ -103,6 +103,9 @@ def test_api_per_user(serve, replicas):
     assert lk.status("GET", "/api/things", x_user_id="ann") == 200
     assert lk.status("POST", "/api/things", x_user_id="bob") == 200
     assert lk.status("POST", "/api/things") == 400
+    for method in ("GET", "POST"):  # and all users together
+        answer = lk.members[0].request(method, "/api/things", {"x-user-id": "eve"})
+        assert '"ceiling";' in answer.header("ratelimit-policy")
     assert {lk.status("GET", "/healthz") for _ in range(20)} == {200}
 
 

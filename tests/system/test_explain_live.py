@@ -85,7 +85,7 @@ def test_what_it_cannot_know_is_not_taken_for_good(start, origin, redis_server):
     routes = [limited("/l", BY_USER, name="l"),
               limited("/lock", name="lock", lock={"key": "stock:{query.sku}", "on_missing_key": "deny"}),
               limited("/fence/{sku}", name="fence", fence={"key": "stock:{path.sku}"})]
-    lk = start(policy(origin.url, routes, store=redis_server.url), with_store=False)
+    lk = start(policy(origin.url, routes, store=redis_server.url, store_options={"timeout": "1s"}), with_store=False)
     missing = explain(lk, "PUT /lock").stdout
     assert "  answer  400 missing-key" in missing and "  now  " not in missing
     assert lk.request("PUT", "/lock").status == 400

@@ -258,6 +258,8 @@ int main(void)
     /* Some bad files read the environment. */
     setenv("LK_TEST_SECRET", "hunter2hunter2hunter2hunter2hunter2", 1);
     setenv("LK_TEST_PORT", "8080", 1);
+    /* So do examples. */
+    setenv("JWT_SECRET", "hunter2hunter2hunter2hunter2hunter2", 1);
     unsetenv("LK_TEST_UNSET");
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
