@@ -1,5 +1,6 @@
 #include "app/cli.h"
 
+#include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -273,10 +274,29 @@ static const char *command_name(const char *word)
     return word;
 }
 
+/* Whoever closed one of them would have the next file or socket take its number, and what is meant
+ * for a log go there. */
+static void open_standard_files(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)!open("/dev/null", O_RDWR); /* the lowest number that is free: this one */
+}
+
+/* What could not be written has failed, whatever else went well. */
+static int finish_output(int code)
+{
+    if (fflush(stdout) == 0 && ferror(stdout) == 0)
+        return code;
+    perror("lockkeeper: standard output");
+    return code == CLI_OK ? CLI_FAILED : code;
+}
+
 int cli_run(int argc, char **argv)
 {
     const struct command *command = argc > 1 ? find_command(command_name(argv[1])) : NULL;
 
+    open_standard_files();
     if (argc < 2) {
         print_help(stderr);
         return CLI_USAGE;
@@ -289,8 +309,8 @@ int cli_run(int argc, char **argv)
     for (int i = 2; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0) {
             printf("usage: lockkeeper %s\n\n%s\n", command->usage, command->help);
-            return CLI_OK;
+            return finish_output(CLI_OK);
         }
     }
-    return command->run(argc - 1, argv + 1);
+    return finish_output(command->run(argc - 1, argv + 1));
 }

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from harness import SLOWNESS, binary, request, wait_until
+from harness import SLOWNESS, Process, binary, parse_json_line, request, split_address, wait_until
 from load import count, run_load
 from policies import limited, policy
 from raw import RawClient
@@ -354,6 +354,35 @@ def test_explain_tells_lock_and_fence(tmp_path):
     assert "EVALSHA admit 4 lk:stock/" in locked.stdout and "lk:lock:{stock:42}:h" in locked.stdout
     fenced = command("explain", str(path), "PUT /keep/42")
     assert fenced.returncode == 0 and "fence   stock:42, token in fencing-token" in fenced.stdout
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&-"])
+def test_started_with_files_closed(origin, tmp_path, closed):
+    """As some supervisors do: no connection takes the place of a log."""
+    path = tmp_path / "p.yaml"
+    path.write_text(policy(origin.url, [limited("/l", BUCKET)]))
+    proxy = Process(["sh", "-c", f'exec "$0" run "$1" {closed}', binary(), str(path)])
+    try:
+        ready = proxy.err.wait(lambda line: '"event":"ready"' in line, 20 * SLOWNESS, "ready")
+        address = split_address(parse_json_line(ready)["listen"])
+        with RawClient(address) as client:
+            for _ in range(3):
+                client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert client.read_response().status == 200
+            proxy.send_signal(signal.SIGTERM)
+            assert client.is_closed()
+        assert proxy.wait_exit(30 * SLOWNESS) == 0, proxy.err.snapshot()
+    finally:
+        proxy.kill()
+
+
+def test_what_cannot_be_written_has_failed(tmp_path):
+    path = tmp_path / "good.yaml"
+    path.write_text(policy("http://127.0.0.1:1", [limited("/l", BUCKET)]))
+    for line in (("schema",), ("reference",), ("version",), ("help",), ("check", str(path)), ("explain", str(path), "GET /l")):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([binary(), *line], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        assert done.returncode == 1 and "No space left" in done.stderr, line
 
 
 def test_schema_is_json():
