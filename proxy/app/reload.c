@@ -84,6 +84,10 @@ struct reload *reload_open(struct loop *loop, const char *const *paths, size_t p
     policy_watch_look(r->watch);
     policy_problems_init(&problems);
     r->policy = load(r, &problems);
+    if (r->policy == NULL)
+        log_error(NULL, "cannot start: the policies have errors",
+                  LOG_UINT("errors", problems.error_count),
+                  LOG_STR("hint", "`lockkeeper check` shows them all, the log ten at most"));
     policy_problems_clear(&problems);
     if (r->policy == NULL) {
         policy_watch_close(&r->watch);
@@ -148,15 +152,16 @@ static void replace(struct reload *r, struct policy *policy, struct certificates
     r->certificates = certificates;
 }
 
-static void fail(struct reload *r, struct reload_result *ret_result, const char *why,
-                 const char *detail)
+static void fail(struct reload *r, const struct policy_problems *problems,
+                 struct reload_result *ret_result, const char *why, const char *detail)
 {
     r->is_last_good = false;
     *ret_result =
         (struct reload_result){.hash_hex = r->policy->hash_hex, .why = why, .detail = detail};
     count_reload(r, false);
     log_error(NULL, "reload failed: the policies in force stay", LOG_STR("why", why),
-              LOG_STR("detail", detail), LOG_STR("hash", r->policy->hash_hex));
+              LOG_STR("detail", detail), LOG_UINT("errors", problems->error_count),
+              LOG_STR("hash", r->policy->hash_hex));
 }
 
 /* Takes the policy; NULL: it could not be loaded. */
@@ -167,7 +172,7 @@ static void apply(struct reload *r, struct policy *policy, struct policy_problem
     const char *key;
 
     if (policy == NULL) {
-        fail(r, ret_result, "bad-policies", "the policies have errors");
+        fail(r, problems, ret_result, "bad-policies", "the policies have errors");
         return;
     }
     key = needs_restart(&r->policy->settings, &policy->settings);
@@ -177,13 +182,14 @@ static void apply(struct reload *r, struct policy *policy, struct policy_problem
         snprintf(detail, sizeof(detail), "%s can only change with a restart", key);
         policy_unref(&policy);
         /* The caller may keep it. */
-        fail(r, ret_result, "needs-restart", arena_copy(&problems->arena, slice_of(detail)).at);
+        fail(r, problems, ret_result, "needs-restart",
+             arena_copy(&problems->arena, slice_of(detail)).at);
         return;
     }
     certificates = certificates_open(policy);
     if (certificates == NULL) {
         policy_unref(&policy);
-        fail(r, ret_result, "bad-certificates",
+        fail(r, problems, ret_result, "bad-certificates",
              "a certificate or key cannot be used; the log says which");
         return;
     }

@@ -304,6 +304,10 @@ def test_run_refuses_a_bad_policy(tmp_path):
     done = command("run", str(path))
     assert done.returncode == 1
     assert "bogus" in done.stderr
+    # More than the log repeats: how many there are is told.
+    path.write_text("listen: 127.0.0.1:0\nupstream: http://127.0.0.1:1\n" + "".join(f"bogus{n}: 1\n" for n in range(30)))
+    lines = [json.loads(line) for line in command("run", str(path)).stderr.splitlines()]
+    assert lines[-1]["event"] == "cannot start: the policies have errors" and lines[-1]["errors"] == 30
 
 
 def test_explain(tmp_path):

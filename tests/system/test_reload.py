@@ -155,7 +155,7 @@ def test_mistakes_leave_what_is_in_force(start, origin):
     said = logged(proxy, "error in a policy")
     assert said[0]["file"] == proxy.policy_path and said[0]["line"] > 1 and "routes" in said[0]["message"]
     failed = logged(proxy, "reload failed")
-    assert failed[0]["why"] == "bad-policies" and failed[0]["hash"] == proxy.admin("GET", "/").json()["hash"]
+    assert failed[0]["why"] == "bad-policies" and failed[0]["errors"] == 1 and failed[0]["hash"] == proxy.admin("GET", "/").json()["hash"]
     assert proxy.scrape("/ready").status == 200
     # The limit is the same one, with what was used of it.
     assert [proxy.request("GET", "/l").status for _ in range(3)] == [200, 200, 429]
