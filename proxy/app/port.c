@@ -371,7 +371,8 @@ static void on_accept(void *owner, struct stream *stream)
     struct port *port = owner;
 
     CHECK_TAG(port, PORT);
-    if (port->server.connection_count >= MAX_CONNECTIONS)
+    /* Whoever only holds connections open must not keep probes out. */
+    if (port->server.connection_count >= MAX_CONNECTIONS && !http_server_shed(&port->server))
         stream_abort(&stream);
     else
         http_server_accept(&port->server, stream);

@@ -90,6 +90,9 @@ void http_server_accept(struct http_server *server, struct stream *stream);
 /* From now on close after each answer; close idle connections at once, and those that have not had
  * their first request within a second. */
 void http_server_drain(struct http_server *server);
+/* Cut the connection that has waited longest without a request, to make room; false: all have one.
+ * Not from inside a callback of one of the server's connections. */
+MUST_USE bool http_server_shed(struct http_server *server);
 /* End everything now: on_gone(HTTP_GONE_SHUTDOWN) for each running exchange.  Not from inside a
  * callback of one of the server's connections. */
 void http_server_close(struct http_server *server);

@@ -33,6 +33,26 @@ void http_server_drain(struct http_server *server)
     }
 }
 
+bool http_server_shed(struct http_server *server)
+{
+    struct list_node *node = list_first(&server->idle);
+
+    if (node != NULL) {
+        http_conn_abort(CONTAINER_OF(node, struct http_conn, node));
+        return true;
+    }
+    /* Of some only a part of the head has come. */
+    LIST_EACH (&server->active, other) {
+        struct http_conn *conn = CONTAINER_OF(other, struct http_conn, node);
+
+        if (!http_conn_is_handled(conn)) {
+            http_conn_abort(conn);
+            return true;
+        }
+    }
+    return false;
+}
+
 void http_server_close(struct http_server *server)
 {
     struct list_node *node;

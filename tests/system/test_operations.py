@@ -48,6 +48,22 @@ def test_readiness_and_the_store(start, origin, redis_server, requires, at_start
     assert proxy.scrape("/live").status == 200
 
 
+@pytest.mark.parametrize("said", [b"", b"GET /met", b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n"])
+def test_who_holds_connections_open_keeps_no_probe_out(start, origin, said):
+    """Silent ones, halves of heads, and those that stay after an answer: the oldest of them goes."""
+    lk = start(policy(origin.url, []))
+    held = []
+    try:
+        for _ in range(300):
+            held.append(socket.create_connection(lk.metrics_address, 20))
+            held[-1].sendall(said)
+        for _ in range(3):
+            assert lk.scrape("/live").status == 200 and lk.scrape("/ready").status == 200
+    finally:
+        for one in held:
+            one.close()
+
+
 def test_metrics_in_gzip(start, origin):
     proxy = start(policy(origin.url, [limited("/l", BUCKET)]))
     plain = proxy.scrape()
