@@ -41,6 +41,13 @@ static struct slice find_header(const void *request, struct slice lowercase_name
     return http_fields_find(&((const struct http_request *)request)->fields, lowercase_name);
 }
 
+static struct slice find_header_at(const void *request, struct slice lowercase_name, size_t number)
+{
+    const struct http_request *head = request;
+
+    return http_fields_find_at(&head->fields, lowercase_name, number);
+}
+
 static bool is_header(struct slice text)
 {
     size_t colon = slice_find(text, ':');
@@ -126,6 +133,7 @@ static int take_request(struct explained *e, const struct explain_request *reque
     facts->host = e->head.host;
     facts->query = e->head.query.at != NULL ? e->head.query : SLICE("");
     facts->header = find_header;
+    facts->header_at = find_header_at;
     facts->request = &e->head;
     facts->now_s = (uint64_t)time(NULL);
     if (!router_normalise_path(&e->arena, e->head.path, &facts->path))

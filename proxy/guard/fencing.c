@@ -42,6 +42,7 @@ bool fencing_read(struct fencing *fencing)
     const struct policy_fence *fence = fencing->route->fence;
     const struct facts *facts = fencing->facts;
     struct slice value = facts->header(facts->request, fence->header);
+    bool is_one = facts_header_at(facts, fence->header, 1).at == NULL;
 
     if (value.at == NULL && fence->is_required)
         return refuse(fencing, POLICY_FENCE_MISSING, 428, "missing-fencing-token",
@@ -51,10 +52,10 @@ bool fencing_read(struct fencing *fencing)
         return true;
     }
     value = slice_trim(value);
-    if (value.len > MAX_TOKEN_DIGITS || !slice_to_uint64(value, &fencing->token) ||
+    if (!is_one || value.len > MAX_TOKEN_DIGITS || !slice_to_uint64(value, &fencing->token) ||
         fencing->token == 0)
         return refuse(fencing, POLICY_FENCE_INVALID, 400, "invalid-fencing-token",
-                      "the fencing token is not a whole number of up to 15 digits");
+                      "the fencing token is not one whole number of up to 15 digits");
     fencing->is_needed = true;
     return read_key(fencing);
 }

@@ -77,13 +77,23 @@ static bool find_names(struct lock_plan *plan, const struct policy_route *route,
     return true;
 }
 
+/* In the first field that says one. */
+static bool find_preference(const struct facts *facts, uint64_t *ret_wait_s)
+{
+    struct slice prefer;
+
+    for (size_t i = 0; (prefer = facts_header_at(facts, SLICE("prefer"), i)).at != NULL; i++)
+        if (prefer_wait_s(prefer, ret_wait_s))
+            return true;
+    return false;
+}
+
 static void find_wait(struct lock_plan *plan, const struct facts *facts)
 {
-    struct slice prefer = facts->header(facts->request, SLICE("prefer"));
     uint64_t seconds;
 
     plan->wait_us = plan->lock->wait_ms * 1000;
-    if (prefer.at == NULL || !prefer_wait_s(prefer, &seconds))
+    if (!find_preference(facts, &seconds))
         return;
     plan->has_preference = true;
     /* Also when the policy's wait has a fraction of a second: a client may ask for none of it. */

@@ -148,6 +148,15 @@ struct slice http_fields_find(const struct http_fields *fields, struct slice low
     return SLICE_NONE;
 }
 
+struct slice http_fields_find_at(const struct http_fields *fields, struct slice lowercase_name,
+                                 size_t number)
+{
+    for (size_t i = 0; i < fields->count; i++)
+        if (slice_equal_nocase(fields->items[i].name, lowercase_name) && number-- == 0)
+            return fields->items[i].value;
+    return SLICE_NONE;
+}
+
 void http_fields_index(struct http_fields *fields)
 {
     CHECK(fields->count < UINT16_MAX);

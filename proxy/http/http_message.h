@@ -118,6 +118,9 @@ struct slice http_field_name(enum http_field_id id);
 /* First value with this id / this lower-case name, or at == NULL. */
 struct slice http_fields_get(const struct http_fields *fields, enum http_field_id id);
 struct slice http_fields_find(const struct http_fields *fields, struct slice lowercase_name);
+/* The value of one of several: number 0 is the first. */
+struct slice http_fields_find_at(const struct http_fields *fields, struct slice lowercase_name,
+                                 size_t number);
 
 /* Sort fields->items by id into first, set id and the table's part of is_dropped. */
 void http_fields_index(struct http_fields *fields);

@@ -26,6 +26,8 @@ struct facts {
     size_t path_param_count;
     /* The first field with this lower-case name, or at == NULL. */
     struct slice (*header)(const void *request, struct slice lowercase_name);
+    /* The same for one of several: number 0 is the first.  NULL: only the first is known. */
+    struct slice (*header_at)(const void *request, struct slice lowercase_name, size_t number);
     const void *request;
     /* Wall clock, only for the validity of JSON Web Tokens; while it is 0, a token that expires
      * counts as expired. */
@@ -34,5 +36,13 @@ struct facts {
      * with), so that it is verified once per request.  NULL: verified each time. */
     const struct jwt_claims **jwt_seen;
 };
+
+static inline struct slice facts_header_at(const struct facts *facts, struct slice lowercase_name,
+                                           size_t number)
+{
+    if (facts->header_at != NULL)
+        return facts->header_at(facts->request, lowercase_name, number);
+    return number == 0 ? facts->header(facts->request, lowercase_name) : SLICE_NONE;
+}
 
 #endif

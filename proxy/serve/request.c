@@ -21,6 +21,13 @@ static struct slice find_header(const void *request, struct slice lowercase_name
     return http_fields_find(&((const struct http_request *)request)->fields, lowercase_name);
 }
 
+static struct slice find_header_at(const void *request, struct slice lowercase_name, size_t number)
+{
+    const struct http_request *head = request;
+
+    return http_fields_find_at(&head->fields, lowercase_name, number);
+}
+
 /* ---- refusing ---- */
 
 void request_refuse(struct request *r, const struct verdict *refusal)
@@ -73,6 +80,7 @@ static enum step_next step_match(struct request *r)
     facts->client_ip = facts->route = SLICE_NONE;
     facts->path_param_count = 0;
     facts->header = find_header;
+    facts->header_at = find_header_at;
     facts->request = head;
     facts->now_s = r->policy->jwt != NULL ? loop_wall_clock_us() / 1000000 : 0;
     facts->jwt_seen = &r->jwt_claims;

@@ -11,6 +11,7 @@ import pytest
 from harness import Lockkeeper, SLOWNESS, request, wait_until
 from lock_service import LockService
 from policies import policy
+from raw import RawClient
 
 SECRET = "a secret of at least thirty-two bytes"
 
@@ -70,6 +71,10 @@ def test_tokens_at_the_fence(begin, service, make_origin, scope):
     assert refusal(put(fence, "/f/a")) == (428, "missing-fencing-token", "no")
     for bad in ("x", "-1", "0", "1.5", "1234567890123456", str(new + 10**9)):
         assert refusal(put(fence, "/f/a", {"Fencing-Token": bad})) == (400, "invalid-fencing-token", "no")
+    # Of two the service might believe the other one.
+    with RawClient(fence.listen) as client:
+        client.send(f"PUT /f/a HTTP/1.1\r\nHost: h\r\nFencing-Token: {new}\r\nFencing-Token: {old}\r\n\r\n")
+        assert refusal(client.read_response()) == (400, "invalid-fencing-token", "no")
     # A token of another lock is none of this one.
     assert put(fence, "/f/b", {"Fencing-Token": str(new)}).status == 400
     visits = len(service.of("a"))

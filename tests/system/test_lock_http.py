@@ -199,6 +199,10 @@ def test_prefer_wait(world, service, pool):
     for preference, applied in (("wait=0", "wait=0"), ("respond-async, wait=1", "wait=1")):
         answer = put(lk, "/x/a", headers={"Prefer": preference})
         assert (answer.status, answer.header("preference-applied")) == (423, applied)
+    # It may stand in any of several fields.
+    with RawClient(lk.listen) as client:
+        client.send("PUT /x/a HTTP/1.1\r\nHost: h\r\nPrefer: respond-async\r\nPrefer: wait=0\r\n\r\n")
+        assert client.read_response().header("preference-applied") == "wait=0"
     service.release("a")
     assert first.result().status == 200
     answer = put(lk, "/x/a", headers={"Prefer": "wait=600"})
