@@ -394,7 +394,7 @@ static bool start(struct server *s, const char *const *paths, size_t path_count)
                                        .on_stopped = on_worker_stopped,
                                        .owner = s,
                                        .worker_count = s->worker_count,
-                                       .passed_fd = s->passed_fd};
+                                       .shared_fd = s->passed_fd};
     if (!watch_signals(s) || !open_workers(s) || !open_metrics_port(s) || !open_admin(s))
         return false;
     reload_publish_to(s->reload, on_change, s);

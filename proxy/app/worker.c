@@ -254,20 +254,25 @@ static void open_server(struct worker *w)
 static int open_listener(struct worker *w, const struct policy_settings *settings,
                          struct certificates *certificates, const char *address)
 {
-    int passed_fd = w->shared->passed_fd;
+    int shared_fd = w->shared->shared_fd;
     const struct listener_options options = {
         .address = address,
-        .fd = passed_fd >= 0 ? fcntl(passed_fd, F_DUPFD_CLOEXEC, 3) : -1,
+        .fd = shared_fd >= 0 ? fcntl(shared_fd, F_DUPFD_CLOEXEC, 3) : -1,
         .reuse_port = w->shared->worker_count > 1,
         .tls = certificates_listener(certificates),
         .handshake_timeout_ms = settings->header_timeout_ms,
         .admit = on_admit,
         .on_fault = on_fault,
     };
+    int error;
 
-    if (passed_fd >= 0 && options.fd < 0)
+    if (shared_fd >= 0 && options.fd < 0)
         return -errno;
-    return listener_open(w->loop, &options, on_accept, w, &w->listener);
+    error = listener_open(w->loop, &options, on_accept, w, &w->listener);
+    /* A path can be bound once only. */
+    if (error == 0 && strncmp(address, "unix:", 5) == 0 && shared_fd < 0)
+        w->shared->shared_fd = listener_fd(w->listener);
+    return error;
 }
 
 /* In the order of what needs what; close_parts undoes it in reverse. */

@@ -31,7 +31,7 @@ struct worker_shared {
     void (*on_stopped)(void *owner);
     void *owner;
     unsigned worker_count;
-    int passed_fd; /* a listening socket for all of them, or -1: each opens its own */
+    int shared_fd; /* a listening socket for all of them, or -1: each opens its own */
 };
 
 /* Opens everything and binds listen_address (the policy's, with the port made definite); no thread

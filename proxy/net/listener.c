@@ -472,6 +472,12 @@ uint16_t listener_port(const struct listener *l)
     return l->port;
 }
 
+int listener_fd(const struct listener *l)
+{
+    CHECK_TAG(l, LISTENER);
+    return l->fd;
+}
+
 size_t listener_opening_count(const struct listener *l)
 {
     CHECK_TAG(l, LISTENER);

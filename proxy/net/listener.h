@@ -64,6 +64,9 @@ size_t listener_opening_count(const struct listener *listener);
 /* The port bound (useful with port 0), or 0 for a unix socket. */
 uint16_t listener_port(const struct listener *listener);
 
+/* The listening socket; a duplicate may be given to another listener. */
+int listener_fd(const struct listener *listener);
+
 /* Stop and go on accepting; the backlog waits in the kernel meanwhile. */
 void listener_pause(struct listener *listener);
 void listener_resume(struct listener *listener);

@@ -90,9 +90,9 @@ static bool read_store(struct schema *schema, const struct schema_field *field, 
     problem = url_parse(schema->scratch, text, &url);
     if (problem == NULL && !slice_equal(url.scheme, SLICE("redis")) &&
         !slice_equal(url.scheme, SLICE("rediss")))
-        return scalar_fail(
-            fault, store_verdict,
-            "unknown scheme; there are embedded, redis://host:port and unix:///path");
+        return scalar_fail(fault, store_verdict,
+                           "unknown scheme; there are embedded, redis://host:port, "
+                           "rediss://host:port and unix:///path");
     if (problem != NULL && slice_find(text, ':') == text.len)
         return scalar_fail(fault, store_verdict,
                            "write embedded, redis://host:port or unix:///path");

@@ -376,6 +376,33 @@ def test_explain_tells_lock_and_fence(tmp_path):
     assert fenced.returncode == 0 and "fence   stock:42, token in fencing-token" in fenced.stdout
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_clients_come_by_a_unix_socket(origin, tmp_path, workers):
+    """One path for all workers; it is gone when the process is, and one left behind hinders no start."""
+    path, socket_path = tmp_path / "p.yaml", tmp_path / "proxy.sock"
+    path.write_text(policy(origin.url, [limited("/l", BUCKET)], listen=f"unix:{socket_path}", workers=workers))
+
+    def ask():
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(20)
+            client.connect(str(socket_path))
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            return b"".join(iter(lambda: client.recv(65536), b""))[:12]
+
+    for is_killed in (True, False):
+        proxy = Process([binary(), "run", str(path)])
+        try:
+            ready = parse_json_line(proxy.err.wait(lambda line: '"event":"ready"' in line, 20 * SLOWNESS, "ready"))
+            assert (ready["listen"], ready["workers"]) == (f"unix:{socket_path}", workers)
+            assert {ask() for _ in range(20)} == {b"HTTP/1.1 200"}
+            if not is_killed:
+                proxy.send_signal(signal.SIGTERM)
+                assert proxy.wait_exit(30 * SLOWNESS) == 0
+        finally:
+            proxy.kill()
+        assert socket_path.exists() == is_killed
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&-"])
 def test_started_with_files_closed(origin, tmp_path, closed):
     """As some supervisors do: no connection takes the place of a log."""
