@@ -15,7 +15,9 @@
 
 #include "net/stream_private.h"
 
-#define PENDING_MAX_BYTES (16u * 1024 * 1024)
+/* A last resort, for owners that do not heed STREAM_FULL.  The largest head that a policy may allow
+ * (16 MiB), with what is added to it and what is said again of it, is far below. */
+#define PENDING_MAX_BYTES (64u * 1024 * 1024)
 
 static void on_flush(struct loop_task *task)
 {

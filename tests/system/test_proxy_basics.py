@@ -205,6 +205,27 @@ def test_a_request_in_single_bytes(start, origin):
         assert client.read_response().json()["length"] == 2
 
 
+def test_the_largest_heads_that_a_policy_may_allow(start, make_origin):
+    """Both ways, so that with what is added they are larger than what was allowed."""
+    size, step = 16 << 20, 60_000
+    fields = [(f"X-{number:04}", "v" * (step - 10)) for number in range(size // step)]
+    fields.append(("X-Last", "v" * (size % step - 50)))
+
+    def handler(request, connection):
+        sent = sum(len(name) + len(value) for name, value in request.headers if name.startswith("X-"))
+        connection.answer(200, str(sent).encode(), headers=fields if request.target == "/both" else ())
+
+    origin = make_origin(handler)
+    proxy = start(policy(origin.url, sizes={"max_header_bytes": "16MiB", "max_header_count": 1000}))
+    with RawClient(proxy.listen, timeout_s=20 * SLOWNESS) as client:
+        for target in ("/request", "/both"):
+            client.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n" + "".join(f"{n}: {v}\r\n" for n, v in fields) + "\r\n")
+            response = client.read_response()
+            assert response.status == 200 and int(response.body) > size - 10_000
+            assert (response.header("X-Last") is not None) == (target == "/both")
+    assert origin.connection_count == 1
+
+
 def test_hop_by_hop_fields_stay_on_their_hop(start, make_origin):
     def answer_it(request, connection):
         body = json.dumps(request.headers).encode()
