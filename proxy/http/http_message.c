@@ -245,6 +245,22 @@ bool http_method_is_idempotent(struct slice method)
     return false;
 }
 
+bool http_max_forwards(const struct http_request *request, uint64_t *ret_count)
+{
+    const struct http_fields *fields = &request->fields;
+    unsigned found = 0;
+
+    *ret_count = UINT64_MAX;
+    if (!slice_equal(request->method, SLICE("OPTIONS")) &&
+        !slice_equal(request->method, SLICE("TRACE")))
+        return true;
+    for (size_t i = 0; i < fields->count; i++)
+        if (slice_equal_nocase(fields->items[i].name, SLICE("max-forwards")) &&
+            (found++ > 0 || !slice_to_uint64(fields->items[i].value, ret_count)))
+            return false;
+    return true;
+}
+
 /* 1 for each tchar. */
 static const uint8_t is_tchar[256] = {
     ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1,         ['&'] = 1,         ['\''] = 1,

@@ -131,6 +131,9 @@ bool http_fields_drop_nominated(struct http_fields *fields);
 bool http_fields_has_connection_option(const struct http_fields *fields, struct slice option);
 
 bool http_method_is_idempotent(struct slice method);
+/* How often a TRACE or OPTIONS request may still be forwarded (RFC 9110 section 7.6.2): UINT64_MAX
+ * when it says nothing, or for other methods.  False: what it says is no number. */
+MUST_USE bool http_max_forwards(const struct http_request *request, uint64_t *ret_count);
 /* All bytes are tchar (RFC 9110 section 5.6.2), and there is at least one. */
 bool http_is_token(struct slice s);
 

@@ -1,11 +1,14 @@
 #include "serve/forward.h"
 
+#include <inttypes.h>
+
 #include "http/upgrade.h"
 #include "serve/forwarded_field.h"
 
 /* Fields added to a head at most: Host, X-Forwarded-For, -Proto, -Host, Forwarded, traceparent,
- * X-Request-Id, Via and those of a verdict; or those of a verdict, X-Request-Id and Via. */
-#define MAX_ADDED (8 + VERDICT_MAX_UPSTREAM_FIELDS)
+ * Max-Forwards, X-Request-Id, Via and those of a verdict; or those of a verdict, X-Request-Id and
+ * Via. */
+#define MAX_ADDED (9 + VERDICT_MAX_UPSTREAM_FIELDS)
 _Static_assert(VERDICT_MAX_FIELDS + 2 <= MAX_ADDED, "both directions fit");
 
 _Static_assert(HTTP_FIELD_COUNT <= 64, "field ids fit a word");
@@ -113,6 +116,21 @@ static void drop_disguised(struct http_fields *fields)
             fields->items[i].is_dropped = true;
 }
 
+/* It is forwarded once more. */
+static void count_down(const struct http_request *head, struct arena *arena,
+                       struct http_fields *fields)
+{
+    uint64_t left;
+
+    if (!http_max_forwards(head, &left) || left == UINT64_MAX)
+        return;
+    for (size_t i = 0; i < fields->count; i++)
+        if (slice_equal_nocase(fields->items[i].name, SLICE("max-forwards")))
+            fields->items[i].is_dropped = true;
+    add_field(fields, HTTP_FIELD_OTHER, SLICE("Max-Forwards"),
+              arena_printf(arena, "%" PRIu64, left - 1));
+}
+
 void forward_request(const struct http_request *head, const struct forward_hop *hop,
                      struct arena *arena, struct http_request *ret)
 {
@@ -133,6 +151,7 @@ void forward_request(const struct http_request *head, const struct forward_hop *
                   forwarded_field_make(head, hop, arena));
     if (hop->trace.made.at != NULL)
         add_field(&ret->fields, HTTP_FIELD_TRACEPARENT, SLICE("traceparent"), hop->trace.made);
+    count_down(head, arena, &ret->fields);
     add_field(&ret->fields, HTTP_FIELD_X_REQUEST_ID, SLICE("X-Request-Id"), hop->request_id);
     add_field(&ret->fields, HTTP_FIELD_VIA, SLICE("Via"), via(head->minor));
     for (size_t i = 0; hop->verdict != NULL && i < hop->verdict->upstream_field_count; i++)

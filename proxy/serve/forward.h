@@ -7,7 +7,8 @@
  * it is not; those not in use never go on, whoever sent them: a proxy that extends the one passes
  * the other as its client wrote it, and services prefer Forwarded.  A name that is one we know but
  * for its underscores never goes on: services that cannot tell them apart would take it for ours.
- * A traceparent goes on when it is good, and tracestate with it.  To the client: the RateLimit
+ * A traceparent goes on when it is good, and tracestate with it.  Max-Forwards counts down; a
+ * request with 0 is not for this.  To the client: the RateLimit
  * fields of the verdict follow the service's own. */
 #ifndef SERVE_FORWARD_H
 #define SERVE_FORWARD_H

@@ -68,6 +68,30 @@ static void refuse_failed(struct request *r)
 
 /* ---- steps ---- */
 
+/* TRACE and OPTIONS that say so go no further (RFC 9110 section 7.6.2).  True: answered here. */
+static bool ends_here(struct request *r)
+{
+    struct http_response answer = {.status = 200, .reason = SLICE("OK"), .body = HTTP_BODY_LENGTH};
+    uint64_t left;
+
+    if (!http_max_forwards(r->head, &left)) {
+        refuse_with(r, 400, "malformed-max-forwards", VERDICT_EXECUTED_NO,
+                    "Max-Forwards is not one number");
+        return true;
+    }
+    if (left > 0)
+        return false;
+    if (slice_equal(r->head->method, SLICE("TRACE"))) {
+        refuse_with(r, 501, "unsupported-method", VERDICT_EXECUTED_NO,
+                    "the request ends here, where TRACE is not implemented");
+        return true;
+    }
+    r->at = AT_finish;
+    r->status = answer.status;
+    http_conn_send_head(r->conn, &answer);
+    return true;
+}
+
 static enum step_next step_match(struct request *r)
 {
     const struct http_request *head = r->head;
@@ -84,6 +108,8 @@ static enum step_next step_match(struct request *r)
     facts->request = head;
     facts->now_s = r->policy->jwt != NULL ? loop_wall_clock_us() / 1000000 : 0;
     facts->jwt_seen = &r->jwt_claims;
+    if (ends_here(r))
+        return STEP_NEXT;
     if (!router_normalise_path(r->arena, head->path, &facts->path)) {
         refuse_with(r, 400, "malformed-path", VERDICT_EXECUTED_NO,
                     "the path cannot be understood in only one way");

@@ -89,6 +89,15 @@ one("via-tells-http-1.0", "9110 7.6.3", (), {"via": lambda values: values and va
 one("via-on-answers", "9110 7.6.3", (), {}, answer_fields={"via": lambda values: values}, basis="choice",
     note="a gateway may leave it out of answers")
 one("max-forwards-stays-for-get", "9110 7.6.2", (b"Max-Forwards: 0",), {"max-forwards": "0"})
+for method, value, forwarded in ((b"OPTIONS", b"10", "9"), (b"TRACE", b"1", "0")):
+    one(f"max-forwards-counts-down-for-{method.decode().lower()}", "9110 7.6.2", (b"X-A: 1", b"max-forwards: " + value),
+        {"max-forwards": forwarded, "x-a": "1"}, line=method + b" / HTTP/1.1")
+case("max-forwards-ends-options", "9110 7.6.2, 9.3.7", head(b"OPTIONS / HTTP/1.1", b"Max-Forwards: 0") + head(b"GET /2 HTTP/1.1"),
+     [Seen(target="/2")], [Answer({200, 204}, b""), Answer(200, b"GET /2")], KEPT)
+case("max-forwards-ends-trace", "9110 7.6.2, 9.3.8", head(b"TRACE / HTTP/1.1", b"Max-Forwards: 0") + head(b"GET /2 HTTP/1.1"),
+     [Seen(target="/2")], [Answer({200, 405, 501}), Answer(200, b"GET /2")], KEPT)
+case("max-forwards-malformed", "9110 7.6.2", head(b"OPTIONS / HTTP/1.1", b"Max-Forwards: -1"), [], [Answer(400)], EITHER,
+     basis="choice", note="whether it may be forwarded cannot be told")
 one("end-to-end-fields-go-on", "9110 7.6.1", (b"Authorization: x", b"Cookie: y=z", b"Range: bytes=0-1", b"If-Match: \"a\""),
     {"authorization": "x", "cookie": "y=z", "range": "bytes=0-1", "if-match": '"a"'})
 one("spoofed-forwarded-for-replaced", "7239 8.1", (b"X-Forwarded-For: 9.9.9.9", b"X-Forwarded-Proto: https", b"Forwarded: for=9.9.9.9"),

@@ -98,6 +98,15 @@ static const struct request_case request_cases[] = {
      {.peer_address = SLICE_INIT("::1"), .request_id = SLICE_INIT("id")},
      "Host: a\nX-Forwarded-For: ::1\nX-Forwarded-Proto: http\nX-Forwarded-Host: a\n"
      "X-Request-Id: id\nVia: 1.1 lockkeeper\n"},
+    /* Counted down for these methods; of no meaning for others. */
+    {"OPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 3\r\nX-Own: 1\r\n\r\n",
+     {.request_id = SLICE_INIT("id"), .forwarding = POLICY_FORWARDING_FORWARDED},
+     "Host: a\nX-Own: 1\nForwarded: proto=http;host=a\nMax-Forwards: 2\nX-Request-Id: id\n"
+     "Via: 1.1 lockkeeper\n"},
+    {"GET / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n",
+     {.request_id = SLICE_INIT("id"), .forwarding = POLICY_FORWARDING_FORWARDED},
+     "Host: a\nMax-Forwards: 0\nForwarded: proto=http;host=a\nX-Request-Id: id\n"
+     "Via: 1.1 lockkeeper\n"},
     /* Names that services take for those of ours, whoever the peer is. */
     {"GET / HTTP/1.1\r\nHost: a\r\nX_Forwarded_For: 9.9.9.9\r\nx-forwarded_proto: https\r\n"
      "Fencing_Token: 1\r\nLOCK_MODE: shared\r\nContent_Length: 5\r\nX_Own: 1\r\nLock__Key: "
