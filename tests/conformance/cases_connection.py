@@ -103,10 +103,11 @@ one("end-to-end-fields-go-on", "9110 7.6.1", (b"Authorization: x", b"Cookie: y=z
 one("spoofed-forwarded-for-replaced", "7239 8.1", (b"X-Forwarded-For: 9.9.9.9", b"X-Forwarded-Proto: https", b"Forwarded: for=9.9.9.9"),
     {"x-forwarded-for": "127.0.0.1", "x-forwarded-proto": "http", "forwarded": None}, basis="choice",
     note="nobody vouches for what this client says of itself")
+one("underscores-go-on", "9110 5.1", (b"X_Own: 1", b"X-Own: 2"), {"x_own": "1", "x-own": "2"})
 for field in (b"X_Forwarded_For: 9.9.9.9", b"x-forwarded_proto: https", b"Fencing_Token: 9", b"Transfer_Encoding: chunked"):
     name = field.decode().split(":")[0].lower()
-    one(f"{name.replace('_', '-')}-in-disguise-stays", "3875 4.1.18; 7239 8.1", (field, b"X_Own: 1"),
-        {name: None, "x_own": "1", "x-forwarded-for": "127.0.0.1", "x-forwarded-proto": "http"}, basis="choice",
+    one(f"{name.replace('_', '-')}-in-disguise-stays", "3875 4.1.18; 7239 8.1", (field,),
+        {name: None, "x-forwarded-for": "127.0.0.1", "x-forwarded-proto": "http"}, basis="choice",
         note="services that see fields as CGI does cannot tell it from the one with hyphens, which is ours to write")
 for kind, option in (("answer-nominated-stays", b"Connection: X-Hop\r\nX-Hop: 1"), ("answer-keep-alive-stays", b"Keep-Alive: timeout=5"),
                      ("answer-proxy-authenticate-stays", b"Proxy-Authenticate: Basic"), ("answer-upgrade-stays", b"Upgrade: h2c")):
@@ -242,7 +243,7 @@ case("half-close-after-pipeline", "9112 9.3.2", [head(b"GET /1 HTTP/1.1") + head
      [Seen(target="/1"), Seen(target="/2")], [Answer(200, b"GET /1"), Answer(200, b"GET /2")], CLOSED,
      basis="choice", note="as half-close-after-request")
 case("half-close-in-the-next-head", "9112 8", [head(b"GET /1 HTTP/1.1") + b"GET /2 HTTP/1.1\r\nHo", Arrived(1), SHUT, Signal("go")],
-     [Seen(target="/1")], [Answer(200, b"ok")], CLOSED, service=[[Until("go"), OK]])
+     [Seen(target="/1")], [Answer(200, b"ok")], CLOSED, service=[[Until("go"), OK]], basis="choice", note="as half-close-in-head")
 case("half-close-in-head", "9112 8", [b"GET / HTTP/1.1\r\nHost: a\r\n", SHUT], [], [], CLOSED)
 case("half-close-in-length-body", "9112 8", [post(b"Content-Length: 10", body=b"hello"), Arrived(1), SHUT, Ended(1)],
      [Seen("POST", "/p", None, is_complete=False)], [], CLOSED, basis="choice",
