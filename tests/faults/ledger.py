@@ -31,7 +31,7 @@ class Write(NamedTuple):
 class Ledger(Process):
     def __init__(self):
         super().__init__([sys.executable, os.path.join(HERE, "ledger_service.py")])
-        self.url = self.out.wait(lambda line: line.startswith("http://"), 10, "the ledger's address")
+        self.url = self.out.wait(lambda line: line.startswith("http://"), 30, "the ledger's address")
         self.address = split_address(self.url[len("http://"):])
 
     def read(self, what):
@@ -44,14 +44,14 @@ class Ledger(Process):
     def writes(self):
         return [Write(*fields) for fields in self.read("writes")]
 
-    def wait_visit(self, name, seconds=5, is_over=False):
+    def wait_visit(self, name, seconds=30, is_over=False):
         """The visit of the request with this id, once it has begun, or is over."""
         def find():
             return next((visit for visit in self.visits() if visit.id == name and
                          (visit.exit_ns is not None or not is_over)), None)
         return wait_until(find, seconds, f"visit of {name}")
 
-    def wait_idle(self, seconds=15):
+    def wait_idle(self, seconds=30):
         """Nobody is at work any more."""
         wait_until(lambda: all(visit.exit_ns is not None for visit in self.visits()), seconds,
                    "the service is idle", every_s=0.1)

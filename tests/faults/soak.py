@@ -131,7 +131,7 @@ def check_history(visits, load):
 
 def wait_queues_empty(redis_server, lease_s=5):
     with redis_server.client() as client:
-        wait_until(lambda: not checkers.queued_keys(client), 5, "the queues are empty", every_s=0.05)
+        wait_until(lambda: not checkers.queued_keys(client), 30, "the queues are empty", every_s=0.05)
         wait_until(lambda: not checkers.held_keys(client) or holders_lapsed(client), lease_s + 2,
                    "nobody holds a lock", every_s=0.1)
         assert checkers.immortal_keys(client) == []

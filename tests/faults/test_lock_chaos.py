@@ -86,7 +86,7 @@ def test_chaos(fenced_sidecars, ledger, redis_server):
     # Everything works again, for everybody.
     for sidecar in sidecars:
         sidecar.proxy.wait_connected()
-        wait_until(lambda one=sidecar: ask(one.proxy, None, "plain/again") is not None, 5, "answers")
+        wait_until(lambda one=sidecar: ask(one.proxy, None, "plain/again") is not None, 30, "answers")
         for kind in KINDS[:2]:
             for key in range(kind.key_count):
                 assert ask(sidecar.proxy, "again", f"{kind.name}/k{key}").status == 200

@@ -46,7 +46,7 @@ def test_round_trips(start, ledger, redis_server, background):
     first, second = start(policy), start(policy)
     for proxy in (first, second):
         assert ask(proxy, "warm-up", "x/other").status == 200  # loads the scripts, and subscribes
-        wait_until(lambda: subscriber_count(redis_server) > (proxy is second), 5, "subscribed")
+        wait_until(lambda: subscriber_count(redis_server) > (proxy is second), 30, "subscribed")
     monitor = Monitor(redis_server)
     try:
         for i in range(10):

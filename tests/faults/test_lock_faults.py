@@ -35,7 +35,7 @@ def start_doomed(tmp_path):
         one.kill()
 
 
-def wait_queued(redis_server, key, count, seconds=5):
+def wait_queued(redis_server, key, count, seconds=30):
     with redis_server.client() as client:
         wait_until(lambda: client.zcard(lock_keys(key)[1]) == count, seconds, f"{count} wait for {key}")
 
@@ -132,7 +132,7 @@ class Resource:
         """A write by way of the first sidecar that has sent 10 bytes of 30."""
         client = RawClient(self.first.listen, timeout_s=15)
         client.send("PUT /state/k HTTP/1.1\r\nHost: h\r\nX-Id: old\r\nContent-Length: 30\r\n\r\n0123456789")
-        wait_until(lambda: self.written("old") == 10, 5, "the first bytes are written")
+        wait_until(lambda: self.written("old") == 10, 30, "the first bytes are written")
         return client
 
     def written(self, name):
@@ -177,7 +177,7 @@ def test_stopped_holder(start, ledger, redis_server, on_lost, with_fence, stale)
     client = resource.begin_write()
     resource.first.send_signal(signal.SIGSTOP)
     try:
-        wait_until(lambda: is_stopped(resource.first.pid), 5, "the first sidecar stands still")
+        wait_until(lambda: is_stopped(resource.first.pid), 30, "the first sidecar stands still")
         client.send("A" * 20)
         resource.write_newer()
     finally:
@@ -207,7 +207,7 @@ def test_redis_restarted_empty(start, ledger, redis_server, on_lost, with_fence,
     resource.write_newer()
     if on_lost == "abort":
         # Its next renewal finds out; nothing has to be forwarded for that.
-        wait_until(lambda: resource.first.metric("lock_ends_total") == 1, 5, "the lost lock is noticed")
+        wait_until(lambda: resource.first.metric("lock_ends_total") == 1, 30, "the lost lock is noticed")
     try:
         client.send("A" * 20)
     except OSError:
@@ -217,7 +217,7 @@ def test_redis_restarted_empty(start, ledger, redis_server, on_lost, with_fence,
     assert (status == 200) == (stale > 0)
     visits = {visit.id: visit for visit in ledger.visits()}
     assert visits["new"].token > visits["old"].token
-    wait_until(lambda: resource.first.metric("lock_ends_total") == 1, 5, "the first hold is over")
+    wait_until(lambda: resource.first.metric("lock_ends_total") == 1, 30, "the first hold is over")
     assert resource.first.metric("lock_ends_total", verdict="held") == 0, "a double holder was not noticed"
 
 
@@ -270,7 +270,7 @@ def test_without_timers_a_lost_message_costs_the_turn(redis_server):
         assert state == 1
         assert scripts.admit("k", "listener")[0] == 0
         assert scripts.release("k", "holder", token) == 1  # grants, and tells nobody
-        wait_until(lambda: scripts.admit("k", "passer-by", wait_s=0)[0] == 1, 2, "the grant lapses")
+        wait_until(lambda: scripts.admit("k", "passer-by", wait_s=0)[0] == 1, 30, "the grant lapses")
 
 
 # ---- replies come too late -------------------------------------------------------------------------
@@ -310,7 +310,7 @@ def test_late_reply_is_not_charged_twice(start, ledger, redis_server, wire, back
     wire.hold()
     answer = background(ask, far, "late", "x/k")
     try:
-        wait_until(lambda: calls_that_failed(far) > failed, 5, "the reply is late")
+        wait_until(lambda: calls_that_failed(far) > failed, 30, "the reply is late")
     finally:
         wire.let_go()
     status = answer.result().status
@@ -323,7 +323,7 @@ def test_late_reply_is_not_charged_twice(start, ledger, redis_server, wire, back
 
 def wait_lock_free(redis_server, proxy):
     with redis_server.client() as client:
-        wait_until(lambda: not checkers.queued_keys(client), 5, "no place in a queue has leaked")
+        wait_until(lambda: not checkers.queued_keys(client), 30, "no place in a queue has leaked")
     # Had a hold leaked, this would wait for its lease, which the wait covers.
     assert ask(proxy, "after", "x/k").status == 200
 

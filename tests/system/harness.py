@@ -29,7 +29,7 @@ def binary():
     return os.environ.get("LOCKKEEPER", os.path.join(TOP, "build", "lockkeeper"))
 
 
-def wait_until(condition, seconds=5.0, what="condition", every_s=0.01):
+def wait_until(condition, seconds=30.0, what="condition", every_s=0.01):
     """The first true value of condition(); fails when there is none within the time."""
     deadline = time.monotonic() + seconds
     pause = threading.Event()
@@ -155,13 +155,13 @@ class Lockkeeper(Process):
 
     def wait_connected(self):
         """Until every worker has its connection to the store: before that, limits fail over."""
-        wait_until(lambda: self.metric("store_connections") == self.metric("workers"), 5 * SLOWNESS,
+        wait_until(lambda: self.metric("store_connections") == self.metric("workers"), 30,
                    "connected to the store")
         return self
 
     def wait_ready(self):
         line = self.err.wait(lambda text: (parse_json_line(text) or {}).get("event") == "ready",
-                             10 * SLOWNESS, "ready line")
+                             30, "ready line")
         ready = parse_json_line(line)
         self.listen = split_address(ready["listen"])
         if ready.get("metrics") not in (None, "", "off"):
@@ -177,10 +177,10 @@ class Lockkeeper(Process):
         """Error log lines that match are expected; any other fails the test."""
         self.allowed_errors += [re.compile(pattern) for pattern in patterns]
 
-    def connect(self, timeout_s=10):
+    def connect(self, timeout_s=30):
         return socket.create_connection(self.listen, timeout=timeout_s)
 
-    def request(self, method, target, headers=None, body=None, timeout_s=10):
+    def request(self, method, target, headers=None, body=None, timeout_s=30):
         """One request on a connection of its own; a response with .status, .body, .header(name)."""
         return request(self.listen, method, target, headers, body, timeout_s)
 
@@ -200,8 +200,8 @@ class Lockkeeper(Process):
     def access_log(self):
         return [entry for entry in map(parse_json_line, self.out.snapshot()) if entry]
 
-    def wait_access(self, predicate, seconds=5):
-        line = self.out.wait(lambda text: predicate(parse_json_line(text) or {}), seconds * SLOWNESS,
+    def wait_access(self, predicate, seconds=30):
+        line = self.out.wait(lambda text: predicate(parse_json_line(text) or {}), seconds,
                              "access log line")
         return parse_json_line(line)
 
@@ -249,7 +249,7 @@ class Response:
         return json.loads(self.body)
 
 
-def request(address, method, target, headers=None, body=None, timeout_s=10):
+def request(address, method, target, headers=None, body=None, timeout_s=30):
     connection = http.client.HTTPConnection(*address, timeout=timeout_s)
     with contextlib.closing(connection):
         names = {name.lower() for name, _ in header_items(headers)}
@@ -313,7 +313,7 @@ class Redis:
         server = shutil.which("redis-server")
         assert server, "redis-server is not installed; run: make deps"
         self.process = Process([server, *self.arguments()])
-        wait_until(self.answers, 10, "redis-server answers")
+        wait_until(self.answers, 30, "redis-server answers")
 
     def arguments(self):
         return ["--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.socket_path, "--save", "",

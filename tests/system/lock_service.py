@@ -57,13 +57,13 @@ class LockService:
             self.held.discard(key)
             self.changed.notify_all()
 
-    def wait_inside(self, key, count=1, seconds=10):
+    def wait_inside(self, key, count=1, seconds=30):
         """Until so many requests for key are being worked on."""
         with self.changed:
             assert self.changed.wait_for(lambda: self.running.get(key, 0) >= count, seconds), \
                 f"{self.running.get(key, 0)} of {count} inside"
 
-    def wait_left(self, key, count=1, seconds=10):
+    def wait_left(self, key, count=1, seconds=30):
         """Until so many requests for key have ended."""
         def left():
             return sum(1 for one in self.visits if one.key == key and one.left_s is not None)

@@ -6,7 +6,7 @@ from harness import Response
 
 
 class RawClient:
-    def __init__(self, address, timeout_s=10):
+    def __init__(self, address, timeout_s=30):
         self.sock = socket.create_connection(address, timeout=timeout_s)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.file = self.sock.makefile("rb", buffering=65536)

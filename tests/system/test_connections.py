@@ -52,7 +52,7 @@ def test_max_connections(start, origin, workers):
         clients[3].send(GET)
         assert clients[3].read_response().status == 200
         clients[7].close()
-        harness.wait_until(lambda: proxy.metric("client_connections") == 9, 5, "a free place")
+        harness.wait_until(lambda: proxy.metric("client_connections") == 9, 30, "a free place")
         hold(stack, proxy, 1)
     assert len(origin.seen()) == 12
 

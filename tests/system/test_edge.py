@@ -175,5 +175,5 @@ def test_without_a_trace_the_request_id_decides(start, origin):
         return sorted(line["request_id"] for line in proxy.access_log())
 
     for proxy in (inner, outer):
-        harness.wait_until(lambda proxy=proxy: len(ids(proxy)) == 40 - left_out, 5, "the lines")
+        harness.wait_until(lambda proxy=proxy: len(ids(proxy)) == 40 - left_out, 30, "the lines")
     assert ids(inner) == ids(outer)

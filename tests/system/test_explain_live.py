@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from harness import SLOWNESS, binary, wait_until
+from harness import binary, wait_until
 from lock_service import LockService
 from policies import limited, policy
 
@@ -73,7 +73,7 @@ def test_locks(start, make_origin, store):
         assert live(lk, "GET /stock/7")[2] == "lock stock:7: free for this request; 1 hold it, 0 wait"
         assert live(lk, "PUT /stock/7")[-1] == "would wait for the lock, up to 20 s"
         running.append(pool.submit(lk.request, "PUT", "/stock/7", timeout_s=30))
-        wait_until(lambda: lk.metric("lock_waiting_requests") == 1, 10 * SLOWNESS, "one waits")
+        wait_until(lambda: lk.metric("lock_waiting_requests") == 1, 30, "one waits")
         done = explain(lk, "GET /stock/7", "--admin", "%s:%d" % lk.admin_address).stdout
         assert "lock stock:7: taken; 1 hold it, 1 wait" in done and f", token {token or ''}" in done
         service.release("7")

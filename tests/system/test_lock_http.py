@@ -53,7 +53,7 @@ def put(lk, target, method="PUT", headers=None):
 
 
 def waiting(lk, count):
-    wait_until(lambda: lk.metric("lock_waiting_requests") == count, 10 * SLOWNESS, f"{count} waiting")
+    wait_until(lambda: lk.metric("lock_waiting_requests") == count, 30, f"{count} waiting")
 
 
 def test_exclusive(world, service, pool):
@@ -170,7 +170,7 @@ def test_wait_is_over(world, service, pool):
     service.wait_inside("a")
     begin_s = time.monotonic()
     answer = put(lk, "/x/a")
-    assert 0.3 <= time.monotonic() - begin_s < 0.3 + 0.2 * SLOWNESS
+    assert 0.3 <= time.monotonic() - begin_s < 5
     assert (answer.status, answer.json()["reason"]) == (423, "wait-timeout")
     service.release("a")
     assert first.result().status == 200
@@ -289,7 +289,7 @@ def test_a_lock_lost_while_waiting_for_a_connection(start, redis_server, service
     busy = pool.submit(put, lk, "/busy")
     service.wait_inside("busy")
     first = pool.submit(put, lk, "/x/a")
-    wait_until(lambda: lk.metric("upstream_waiting_requests") == 1, 5 * SLOWNESS, "it waits for its connection")
+    wait_until(lambda: lk.metric("upstream_waiting_requests") == 1, 30, "it waits for its connection")
     assert lk.metric("lock_held") == 1
     lk.send_signal(signal.SIGSTOP)
     second = pool.submit(put, other, "/x/a")
@@ -328,10 +328,10 @@ def test_a_lapsed_lease_that_nobody_took(start, redis_server, service, make_orig
         holder = client.zrange(key, 0, 0)[0]
         lk.send_signal(signal.SIGSTOP)
         wait_until(lambda: client.zscore(key, holder) - lock_delay_s * 1_000_000 < redis_server.time_us(client),
-                   10, "the lease is over")
+                   30, "the lease is over")
         ended_us = client.zscore(key, holder)
         lk.send_signal(signal.SIGCONT)
-        wait_until(lambda: client.zscore(key, holder) != ended_us, 5 * SLOWNESS, "its sidecar has asked")
+        wait_until(lambda: client.zscore(key, holder) != ended_us, 30, "its sidecar has asked")
     try:
         assert service.running["a"] == 1
         if not is_waited_for:
@@ -352,7 +352,7 @@ def test_client_abort(world, service, pool):
     client.send("PUT /x/a HTTP/1.1\r\nHost: h\r\n\r\n")
     service.wait_inside("a")
     client.close()
-    wait_until(lambda: lk.metric("lock_ends_total", verdict="left") == 1, 5, "left to lapse")
+    wait_until(lambda: lk.metric("lock_ends_total", verdict="left") == 1, 30, "left to lapse")
     begin_s = time.monotonic()
     service.release("a")
     assert put(lk, "/x/a").status == 200
@@ -374,7 +374,7 @@ def test_renewals_keep_it(world, service, pool):
     service.hold("a")
     first = pool.submit(put, lk, "/x/a")
     service.wait_inside("a")
-    wait_until(lambda: lk.metric("lock_renewals_total", result="held") >= 5, 10, "renewals")
+    wait_until(lambda: lk.metric("lock_renewals_total", result="held") >= 5, 30, "renewals")
     assert put(lk, "/x/a").status == 423
     service.release("a")
     assert first.result().header("lock-status").startswith("acquired")
@@ -390,7 +390,7 @@ def test_what_is_told_of_waiting_and_holding(world, service, pool):
     second = pool.submit(put, lk, "/x/a")
     waiting(lk, 1)
     waits_since = time.monotonic()
-    wait_until(lambda: time.monotonic() - waits_since > 0.25, 5, "a wait that can be told from none")
+    wait_until(lambda: time.monotonic() - waits_since > 0.25, 30, "a wait that can be told from none")
     service.release("a")
     answers = [first.result(), second.result()]
     most = time.monotonic() - began

@@ -132,7 +132,7 @@ if BUILD == "release":
         assert count >= 1000, f"too few file descriptors: {hard}"
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         proxy = start(policy(origin.url, workers=1, max_connections=20000, access_log="off",
-                             timeouts={"idle": "10m"}))
+                             timeouts={"idle": "10m"}, upstream_options={"max_waiting": count}))
         idle_kib = warm_up(proxy)
         sockets = []
         try:

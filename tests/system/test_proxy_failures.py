@@ -48,7 +48,7 @@ def test_service_that_is_too_slow(start, make_origin, released):
     proxy = start(policy(make_origin(never_answers(released)).url, timeouts=SHORT))
     began = time.monotonic()
     assert_problem(proxy.request("GET", "/"), 504, "upstream-timeout", "unknown")
-    assert 0.29 < time.monotonic() - began < 1.5 * SLOWNESS
+    assert 0.29 < time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("answer", [b"this is not HTTP\r\n\r\n", b"HTTP/1.1 2x0 OK\r\n\r\n",
@@ -209,11 +209,11 @@ def test_client_that_leaves_while_the_service_works(start, make_origin, choice):
     assert arrived.wait(5 * SLOWNESS)
     client.file.close()
     reset(client.sock)
-    wait_until(lambda: proxy.metric("client_connections") == 0, 5 * SLOWNESS, "the client has gone")
+    wait_until(lambda: proxy.metric("client_connections") == 0, 30, "the client has gone")
     left.set()
     assert proxy.wait_access(lambda entry: entry.get("path") == "/long")["reason"] == "client-gone"
     assert proxy.request("GET", "/next").status == 200
-    wait_until(lambda: len(noticed) == 2, 5 * SLOWNESS, "the service is done")
+    wait_until(lambda: len(noticed) == 2, 30, "the service is done")
     assert noticed == ([b"", "/next"] if choice != "finish" else ["/long", "/next"])
     # What came to its end leaves its connection to the next.
     assert origin.connection_count == (2 if choice != "finish" else 1)
@@ -245,7 +245,7 @@ def test_client_that_closes_its_side_while_the_service_works(start, make_origin,
         assert client.is_closed()
     line = proxy.wait_access(lambda entry: entry.get("path") == "/long")
     assert (line["status"], line.get("reason")) == ((200, None) if choice is None else (0, "client-gone"))
-    wait_until(lambda: proxy.metric("client_connections") == 0, 5 * SLOWNESS, "the client has gone")
+    wait_until(lambda: proxy.metric("client_connections") == 0, 30, "the client has gone")
 
 
 def test_a_request_the_service_has_only_in_part_is_never_finished(start, make_origin):
@@ -282,5 +282,5 @@ def test_clients_that_leave_at_every_moment(start, make_origin):
             client.file.read(1000)
         client.file.close()
         reset(client.sock)
-    wait_until(lambda: proxy.metric("client_connections") == 0, 5 * SLOWNESS, "all connections are gone")
+    wait_until(lambda: proxy.metric("client_connections") == 0, 30, "all connections are gone")
     assert proxy.request("POST", "/p", body=b"ok").status == 200

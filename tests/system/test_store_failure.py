@@ -63,24 +63,24 @@ def run_through_failure(proxy, redis, how, target):
     """Load before, during and after; gives the samples that lie wholly in each of the three."""
     load = Load(proxy, target)
     try:
-        wait_until(lambda: proxy.metric("store_calls_total", result="ok") > 50, 10, "decisions by Redis")
+        wait_until(lambda: proxy.metric("store_calls_total", result="ok") > 50, 30, "decisions by Redis")
         failed_at = time.monotonic()
         break_redis(redis, how)
-        wait_until(lambda: proxy.metric("store_breaker_open") == 1, 5 * SLOWNESS, "the breaker opens")
+        wait_until(lambda: proxy.metric("store_breaker_open") == 1, 30, "the breaker opens")
         down_at = time.monotonic()
         wait_for_requests(proxy, 200)
         back_at = time.monotonic()
         mend_redis(redis, how)
         answering_at = time.monotonic()
         decided = proxy.metric("store_calls_total", result="ok")
-        wait_until(lambda: proxy.metric("store_calls_total", result="ok") > decided + 20, 10,
+        wait_until(lambda: proxy.metric("store_calls_total", result="ok") > decided + 20, 30,
                    "decisions by Redis again")
         recovered_at = time.monotonic()
         wait_for_requests(proxy, 200)
     finally:
         samples = load.stop()
     assert proxy.is_running()
-    assert recovered_at - answering_at < 2
+    assert recovered_at - answering_at < 5
     slowest = max(samples, key=lambda sample: sample.seconds)
     assert slowest.seconds < LONGEST_S, (slowest.seconds, slowest.status)
     return [s for s in samples if s.done_at < failed_at], \
@@ -138,7 +138,7 @@ def test_every_request_keeps_its_deadline(proxy, redis_server):
         assert proxy.request("GET", "/deny").status == 503
         assert time.monotonic() - began < LONGEST_S
     redis_server.continue_process()
-    wait_until(lambda: proxy.request("GET", "/deny").status == 200, 2 * SLOWNESS, "decisions by Redis")
+    wait_until(lambda: proxy.request("GET", "/deny").status == 200, 30, "decisions by Redis")
 
 
 def test_a_reload_changes_the_budget_of_a_call(start, origin, redis_server):
@@ -177,7 +177,7 @@ def test_starting_without_redis(start, origin, redis_server):
     assert one.request("GET", "/deny").status == 503
     assert one.scrape("/ready").status == 200
     redis_server.start()
-    wait_until(lambda: one.request("GET", "/deny").status == 200, 2 * SLOWNESS, "decisions by Redis")
+    wait_until(lambda: one.request("GET", "/deny").status == 200, 30, "decisions by Redis")
 
 
 def test_scripts_are_loaded_again(proxy, redis_server):
@@ -192,7 +192,7 @@ def test_connections_cut_by_the_server(proxy, redis_server):
     client = redis_server.client()
     for _ in range(5):
         client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        wait_until(lambda: proxy.request("GET", "/deny").status == 200, 2 * SLOWNESS, "connected again")
+        wait_until(lambda: proxy.request("GET", "/deny").status == 200, 30, "connected again")
     assert proxy.metric("store_reconnects_total") >= 5
 
 
@@ -201,7 +201,7 @@ def test_password_and_database(start, origin, redis_server):
     client.config_set("requirepass", "s3cret")
     url = redis_server.url.replace("redis://", "redis://:s3cret@") + "/3"
     one = start(policy(origin.url, [ROUTES["deny"]], store=url))
-    wait_until(lambda: one.request("GET", "/deny").status == 200, 5, "decisions by Redis")
+    wait_until(lambda: one.request("GET", "/deny").status == 200, 30, "decisions by Redis")
     admin = redis_server.client(password="s3cret")
     assert set(admin.info("keyspace")) == {"db3"}
 
