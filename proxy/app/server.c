@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -370,6 +371,26 @@ static bool take_passed_socket(struct server *s)
     return problem == NULL;
 }
 
+/* The soft limit is 1024 on most machines, for the sake of select(), which nobody uses here. */
+static void raise_descriptor_limit(const struct policy_settings *settings)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    if (limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+            (void)getrlimit(RLIMIT_NOFILE, &limit);
+    }
+    if (limit.rlim_cur < settings->max_connections)
+        log_warn(NULL, "there are fewer file descriptors than max_connections",
+                 LOG_UINT("descriptors", limit.rlim_cur),
+                 LOG_UINT("max_connections", settings->max_connections),
+                 LOG_STR("hint", "raise the hard limit (ulimit -n, LimitNOFILE), or lower "
+                                 "max_connections: without descriptors probes fail, too"));
+}
+
 static bool start(struct server *s, const char *const *paths, size_t path_count)
 {
     if (!take_passed_socket(s))
@@ -379,6 +400,7 @@ static bool start(struct server *s, const char *const *paths, size_t path_count)
     s->reload = reload_open(s->loop, paths, path_count);
     if (s->reload == NULL)
         return false;
+    raise_descriptor_limit(settings_of(s));
     s->worker_count = settings_of(s)->workers > 0 ? settings_of(s)->workers : cpus_allowed();
     s->metrics = metrics_open(s->worker_count);
     record_build(s);

@@ -257,7 +257,7 @@ void upstream_pool_unreachable(struct upstream_pool *pool, int error)
     struct list_node *first = list_first(&pool->waiting);
 
     log_warn(pool->log, "service unreachable", LOG_STR("upstream", pool->name),
-             LOG_INT("error", error));
+             LOG_STR("reason", loop_error_text(error)), LOG_INT("error", error));
     if (pool->waiting_count > pool->counts[UPSTREAM_CONN_CONNECTING])
         upstream_pool_fail(CONTAINER_OF(first, struct upstream_exchange, node),
                            error == -ETIMEDOUT ? UPSTREAM_CONNECT_TIMEOUT : UPSTREAM_UNREACHABLE,

@@ -551,6 +551,11 @@ uint64_t loop_boot_clock_us(void)
     return read_clock_us(CLOCK_BOOTTIME);
 }
 
+const char *loop_error_text(int error)
+{
+    return uv_strerror(error);
+}
+
 uint64_t loop_wall_clock_us(void)
 {
     return read_clock_us(CLOCK_REALTIME);

@@ -36,6 +36,9 @@ struct arena_pool *loop_arena_pool(struct loop *loop);
 
 /* Monotonic milliseconds, cached at the start of the tick; fit for timers. */
 uint64_t loop_now_ms(const struct loop *loop);
+/* What a libuv error code, as functions here give it, means in words; static. */
+const char *loop_error_text(int error);
+
 /* The clocks, read now.  Boot time counts suspend; wall time is for logs and HTTP dates only. */
 uint64_t loop_clock_us(void);
 uint64_t loop_boot_clock_us(void);

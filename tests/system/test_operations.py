@@ -376,6 +376,24 @@ def test_explain_tells_lock_and_fence(tmp_path):
     assert fenced.returncode == 0 and "fence   stock:42, token in fencing-token" in fenced.stdout
 
 
+def test_file_descriptors(origin, tmp_path):
+    """The soft limit is raised to the hard one; when that is too low, it is said.  Errors are in words."""
+    path = tmp_path / "p.yaml"
+    path.write_text(policy("http://127.0.0.1:1", [limited("/l", BUCKET)], max_connections=200))
+    for soft, hard, is_warned in ((50, 300, False), (50, 100, True)):
+        proxy = Process(["sh", "-c", f'ulimit -Sn {soft}; ulimit -Hn {hard}; exec "$0" run "$1"', binary(), str(path)])
+        try:
+            ready = parse_json_line(proxy.err.wait(lambda line: '"event":"ready"' in line, 20 * SLOWNESS, "ready"))
+            page = request(split_address(ready["metrics"]), "GET", "/metrics").body.decode()
+            assert f"process_max_fds {hard}\n" in page
+            said = [one for one in map(parse_json_line, proxy.err.snapshot()) if one and "fewer file" in one["event"]]
+            assert [(one["descriptors"], one["max_connections"]) for one in said] == ([(hard, 200)] if is_warned else [])
+            assert request(split_address(ready["listen"]), "GET", "/").status == 502
+            assert "connection refused" in proxy.err.wait(lambda line: "service unreachable" in line, 20, "a reason")
+        finally:
+            proxy.kill()
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_clients_come_by_a_unix_socket(origin, tmp_path, workers):
     """One path for all workers; it is gone when the process is, and one left behind hinders no start."""
