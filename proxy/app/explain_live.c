@@ -71,9 +71,14 @@ void explain_live_begin(struct explain_live *live, const char *hash_hex)
     if (about == NULL)
         return;
     hash = json_string_value(json_object_get(about, "hash"));
+    if (hash == NULL) {
+        live->problem = ASK_STRANGER;
+        json_decref(about);
+        return;
+    }
     fprintf(live->out, "  live    %s is %s%s\n", live->address,
             top_view_escape(live->arena, json_string_value(json_object_get(about, "state"))),
-            hash != NULL && strcmp(hash, hash_hex) == 0
+            strcmp(hash, hash_hex) == 0
                 ? " and has these policies"
                 : "; its policies, or the variables in them, are not these: what it says may be "
                   "about other limits");

@@ -100,6 +100,8 @@ static bool read_all(struct top *top)
     snprintf(limits, sizeof(limits), "/limits?count=%u", listed);
     snprintf(locks, sizeof(locks), "/locks?count=%u", listed);
     problem = take_json(top, "/", top_view_take_about, &body);
+    if (problem == NULL && top->view.state[0] == '\0')
+        problem = ASK_STRANGER;
     if (problem == NULL)
         problem = read_metrics(top, &body);
     if (problem == NULL)

@@ -114,6 +114,9 @@ def test_other_policies_and_nobody_there(start, origin, tmp_path):
     # A unix socket that is not there: the offline part is printed all the same.
     done = explain(lk, "GET /l", "--admin", f"unix:{tmp_path}/nobody.sock")
     assert done.returncode == 1 and "  limit   user" in done.stdout and "No such file" in done.stderr
+    # Nor is the metrics port one that could say.
+    done = explain(lk, "GET /l", "--admin", "%s:%d" % lk.metrics_address)
+    assert done.returncode == 0 and "now     cannot be told" in done.stdout
     off = tmp_path / "off.yaml"
     off.write_text(policy(origin.url, [limited("/l", BY_USER)], admin="off"))
     done = subprocess.run([binary(), "explain", str(off), "GET /l", "--live"], capture_output=True, text=True,

@@ -1,5 +1,6 @@
 """The commands that ask a running process: reload, drain, healthcheck."""
 
+import contextlib
 import socket
 import subprocess
 import threading
@@ -101,19 +102,27 @@ def test_policies_that_do_not_say_where(tmp_path, name):
     assert done.returncode == 1 and "is a variable not set here?" in done.stderr
 
 
+@contextlib.contextmanager
+def stranger(answer, times):
+    """The address of one who gives this answer to so many clients, whatever they ask."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        def serve():
+            for _ in range(times):
+                client, _ = server.accept()
+                with client:
+                    client.recv(4096)
+                    client.sendall(answer)
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield address(server.getsockname())
+        thread.join(20)
+
+
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab",
                                     b"SSH-2.0-OpenSSH\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 99x\r\n\r\nab"])
 def test_somebody_else_is_there(answer):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        def serve():
-            client, _ = server.accept()
-            with client:
-                client.recv(4096)
-                client.sendall(answer)
-        thread = threading.Thread(target=serve)
-        thread.start()
-        done = command("healthcheck", "--metrics", address(server.getsockname()))
-        thread.join(20)
+    with stranger(answer, 1) as where:
+        done = command("healthcheck", "--metrics", where)
     assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1
 
 
@@ -121,21 +130,14 @@ def test_somebody_else_is_there(answer):
                                          ("404 Not Found", b"<html>"), ("404 Not Found", b"[]"), ("503 Busy", b"ready\n")])
 def test_an_answer_of_another_service_is_not_taken_for_success(status, body):
     answer = b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status.encode(), len(body), body)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        def serve():
-            for _ in range(3):
-                client, _ = server.accept()
-                with client:
-                    client.recv(4096)
-                    client.sendall(answer)
-        thread = threading.Thread(target=serve)
-        thread.start()
-        where = address(server.getsockname())
-        done = [command(*line, where) for line in (("reload", "--admin"), ("drain", "--admin"), ("healthcheck", "--metrics"))]
-        thread.join(20)
-    for one in done[:2] + (done[2:] if not status.startswith("404") else []):
-        assert (one.returncode, one.stdout) == (1, "") and "no answer of Lockkeeper" in one.stderr
-    assert done[2].returncode == 1
+    lines = [("reload", "--admin"), ("drain", "--admin"), ("top", "--once", "--admin"), ("healthcheck", "--metrics")]
+    with stranger(answer, len(lines)) as where:
+        done = [command(*line, where) for line in lines]
+    assert [(one.returncode, one.stdout) for one in done[:3]] == [(1, "")] * 3 and done[3].returncode == 1
+    assert all("no answer of Lockkeeper" in one.stderr for one in done[:2])
+    if status == "200 OK":
+        assert "the answer is no JSON" in done[2].stderr or "no answer of Lockkeeper" in done[2].stderr
+        assert "no answer of Lockkeeper" in done[3].stderr
 
 
 def test_it_does_not_wait_for_ever():
