@@ -78,18 +78,6 @@ static uint64_t pick(uint64_t below)
     return world.seed % below;
 }
 
-/* TEST_SCALE is a percentage of the usual number of rounds; sanitizers get a fifth of it. */
-static uint64_t rounds(uint64_t usual)
-{
-    const char *scale = getenv("TEST_SCALE");
-#ifdef __SANITIZE_ADDRESS__
-    usual = usual / 5 + 1;
-#endif
-    uint64_t count = scale != NULL ? usual * strtoull(scale, NULL, 10) / 100 : usual;
-
-    return count > 0 ? count : 1;
-}
-
 static struct slice number(struct arena *arena, int64_t value)
 {
     return arena_printf(arena, "%" PRId64, value);

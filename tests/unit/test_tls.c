@@ -23,7 +23,7 @@
 #include "net/stream.h"
 #include "net/tls.h"
 
-#define GUARD_MS 20000u
+#define GUARD_MS 60000u
 
 static char folder[64];
 
@@ -234,7 +234,7 @@ static void close_world(struct world *w)
 static void connect_client(struct world *w, struct tls_context *client, const char *name)
 {
     w->client.stream =
-        stream_connect(w->loop, &w->address.any, 5000, client, name, &events, &w->client);
+        stream_connect(w->loop, &w->address.any, GUARD_MS, client, name, &events, &w->client);
     tls_context_unref(&client);
 }
 
@@ -289,7 +289,7 @@ static void test_both_ways(void **state)
     struct world w;
 
     UNUSED(state);
-    open_world(&w, open_server("server", NULL, "http/1.1"), 5000);
+    open_world(&w, open_server("server", NULL, "http/1.1"), GUARD_MS);
     run_until_open(&w);
     assert_true(stream_is_tls(w.client.stream) && stream_is_tls(w.server.stream));
     assert_int_equal(stream_write(w.client.stream, &SLICE("question"), 1), STREAM_OK);
@@ -316,7 +316,7 @@ static void test_bulk(void **state)
     struct world w;
 
     UNUSED(state);
-    open_world(&w, open_server("server", NULL, NULL), 5000);
+    open_world(&w, open_server("server", NULL, NULL), GUARD_MS);
     w.client.to_send_bytes = size;
     run_until_open(&w);
     RUN_UNTIL(&w, w.server.end_calls == 1);
@@ -333,7 +333,7 @@ static void test_stopped_reader_gets_the_rest(void **state)
     struct world w;
 
     UNUSED(state);
-    open_world(&w, open_server("server", NULL, NULL), 5000);
+    open_world(&w, open_server("server", NULL, NULL), GUARD_MS);
     w.client.to_send_bytes = size;
     w.server.stop_in_read = true;
     run_until_open(&w);
@@ -376,7 +376,7 @@ static void test_whom_a_client_trusts(void **state)
         struct tls_options options = {.ca_file = cases[i].ca != NULL ? path(cases[i].ca) : NULL,
                                       .skip_verify = cases[i].skip_verify};
 
-        open_world(&w, open_server(cases[i].server, NULL, NULL), 5000);
+        open_world(&w, open_server(cases[i].server, NULL, NULL), GUARD_MS);
         connect_client(&w, open_context(&options), cases[i].name);
         RUN_UNTIL(&w, w.client.connect_calls == 1);
         if ((w.client.connect_error == 0) != (cases[i].error_part == NULL))
@@ -412,7 +412,7 @@ static void test_client_certificates(void **state)
             options.certificate_file = path(certificate);
             options.key_file = path(key);
         }
-        open_world(&w, open_server("server", path("ca.pem"), NULL), 5000);
+        open_world(&w, open_server("server", path("ca.pem"), NULL), GUARD_MS);
         connect_client(&w, open_context(&options), "good.test");
         /* With TLS 1.3 a client is done before the server has judged it. */
         RUN_UNTIL(&w,
@@ -433,7 +433,7 @@ static void test_alpn(void **state)
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct world w;
 
-        open_world(&w, open_server("server", NULL, "http/1.1"), 5000);
+        open_world(&w, open_server("server", NULL, "http/1.1"), GUARD_MS);
         connect_client(&w, open_client(path("ca.pem"), cases[i].offered), "good.test");
         RUN_UNTIL(&w, w.client.connect_calls == 1);
         assert_int_equal(w.client.connect_error, cases[i].is_welcome ? 0 : UV_EPROTO);
@@ -503,7 +503,7 @@ static void test_listener_closes_during_handshake(void **state)
     int silent;
 
     UNUSED(state);
-    open_world(&w, open_server("server", NULL, NULL), 5000);
+    open_world(&w, open_server("server", NULL, NULL), GUARD_MS);
     silent = dial(&w);
     for (int i = 0; i < 5; i++)
         loop_turn(w.loop);
@@ -533,7 +533,7 @@ static void test_truncation_is_an_error(void **state)
     struct world w;
 
     UNUSED(state);
-    open_world(&w, open_server("server", NULL, NULL), 5000);
+    open_world(&w, open_server("server", NULL, NULL), GUARD_MS);
     run_until_open(&w);
     assert_int_equal(stream_write(w.server.stream, &SLICE("half an ans"), 1), STREAM_OK);
     RUN_UNTIL(&w, w.client.read_bytes == 11);
@@ -554,7 +554,7 @@ static void test_key_updates_that_nobody_reads_are_bounded(void **state)
     int fd, small = 4096;
 
     UNUSED(state);
-    open_world(&w, open_server("server", NULL, NULL), 5000);
+    open_world(&w, open_server("server", NULL, NULL), GUARD_MS);
     fd = dial(&w);
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
     assert_int_equal(SSL_set_fd(ssl, fd), 1);
@@ -587,7 +587,7 @@ static void test_renewed_certificate(void **state)
     struct tls_context *renewed;
 
     UNUSED(state);
-    open_world(&w, open_server("expired", NULL, NULL), 5000);
+    open_world(&w, open_server("expired", NULL, NULL), GUARD_MS);
     connect_client(&w, open_client(path("ca.pem"), NULL), "good.test");
     RUN_UNTIL(&w, w.client.connect_calls == 1);
     assert_int_equal(w.client.connect_error, UV_EPROTO);
