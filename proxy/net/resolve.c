@@ -153,6 +153,8 @@ static void set_port(union resolve_address *address, uint16_t port)
 
 static void take_answer(struct resolve_request *r, const struct entry *entry)
 {
+    timer_stop(r->loop, &r->timer);
+    r->entry = NULL;
     r->error = entry->error;
     r->address_count = entry->address_count;
     for (size_t i = 0; i < entry->address_count; i++) {
