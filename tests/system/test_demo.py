@@ -1,8 +1,10 @@
 """`make run`, as a user meets it: the runner starts both, says what to try, and ends on Ctrl-C."""
 
+import contextlib
 import os
 import re
 import signal
+import subprocess
 import sys
 
 from harness import SLOWNESS, TOP, Process, binary, parse_json_line, request, split_address
@@ -28,6 +30,10 @@ def test_demo_starts_answers_and_stops():
         runner.send_signal(signal.SIGINT)
         assert runner.wait_exit(15 * SLOWNESS) == 0
     finally:
+        # Its children outlive a kill: it is asked to stop them first.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            runner.child.terminate()
+            runner.child.wait(45 * SLOWNESS)
         runner.kill()
     assert not [line for line in runner.err.snapshot()
                 if (parse_json_line(line) or {}).get("level") == "error" or "Traceback" in line]
