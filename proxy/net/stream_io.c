@@ -12,7 +12,7 @@
 /* How much is sealed ahead of the socket. */
 #define SEALED_MAX_BYTES (64u * 1024)
 /* More than that is not ours: a peer makes TLS answer (KeyUpdate), and takes no answer. */
-#define SEALED_LIMIT_BYTES (2 * SEALED_MAX_BYTES)
+#define SEALED_LIMIT_BYTES (SEALED_MAX_BYTES + 2 * OUT_CHUNK_BYTES)
 #define VECTOR_MAX_PARTS 64u
 /* Reads in one go while they fill the buffer; then others have their turn. */
 #define READ_MAX_ROUNDS 4

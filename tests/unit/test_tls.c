@@ -565,6 +565,7 @@ static void test_key_updates_that_nobody_reads_are_bounded(void **state)
     assert_int_equal(setsockopt(find_server_socket(ntohs(own.sin_port)), SOL_SOCKET, SO_SNDBUF,
                                 &small, sizeof(small)),
                      0);
+    timer_start(w.loop, &w.guard, 5 * GUARD_MS, on_guard); /* slow work, under valgrind */
     w.server.to_send_bytes = 1000 * 1000;
     generate(&w.server);
     for (int i = 0; i < 20000 && w.server.end_calls == 0; i++) {
