@@ -256,7 +256,7 @@ PARTS = {
     "conformance": (["release"], 3, lambda o: pytest_jobs("conformance", "release", o)),
     "conformance-asan": (["asan"], 3, lambda o: pytest_jobs("conformance", "asan", o)),
     "faults": (["release"], 2, lambda o: pytest_jobs("faults", "release", o)),
-    "chaos": (["asan"], 4, lambda o: pytest_jobs("chaos", "asan", o)),
+    "chaos": (["asan"], 3, lambda o: pytest_jobs("chaos", "asan", o)),
     "fuzz": (["fuzz"], BACKGROUND, fuzz_jobs),
 }
 DEFAULT_PARTS = "lint,deploy,model,simulation,unit,unit-asan,valgrind,system,system-asan,faults,chaos,conformance,conformance-asan,fuzz"
