@@ -48,6 +48,7 @@ BUILDS = {
 
 # Children that run now: they are in sessions of their own, so Ctrl-C must be passed on.
 RUNNING, RUNNING_LOCK = set(), threading.Lock()
+PRINT_LOCK = threading.Lock()
 
 
 def kill_running(_number, _frame):
@@ -281,10 +282,11 @@ def build_jobs(parts):
 
 def report(job, result, verbose):
     word = "FAILED" if result.failed else "ok"
-    print(f"{word:7} {job.name:44} {result.passed:5} passed {result.failed:3} failed "
-          f"{result.seconds:7.1f} s {result.cpu_seconds:7.1f} s of CPU", flush=True)
-    if result.failed or verbose:
-        print(result.output.rstrip() + "\n", flush=True)
+    with PRINT_LOCK:
+        print(f"{word:7} {job.name:44} {result.passed:5} passed {result.failed:3} failed "
+              f"{result.seconds:7.1f} s {result.cpu_seconds:7.1f} s of CPU", flush=True)
+        if result.failed or verbose:
+            print(result.output.rstrip() + "\n", flush=True)
 
 
 def run_phase(jobs, max_workers, verbose):
