@@ -196,7 +196,7 @@ static void test_pending_bound_breaks(void **state)
     open_world(&w);
     w.server.is_reading_stopped = true;
     run_until_connected(&w);
-    while (status != STREAM_DEAD && writes++ < 64)
+    while (status != STREAM_DEAD && writes++ < 128)
         status = stream_write(w.client.stream, &data, 1);
     assert_int_equal(status, STREAM_DEAD);
     assert_int_equal(w.client.end_calls, 0);
