@@ -146,6 +146,12 @@ uint64_t loop_wall_clock_us(void)
     return UINT64_C(1700000000000000);
 }
 
+const char *loop_error_text(int error)
+{
+    UNUSED(error);
+    return "an error";
+}
+
 static inline struct fake_timer_ref *fake_find_timer(struct loop *loop, const struct timer *timer)
 {
     LIST_EACH (&loop->timers, node) {
