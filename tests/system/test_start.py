@@ -27,9 +27,11 @@ def test_errors_and_warnings_are_lines_of_the_log(tmp_path):
     path.write_text("upstream: http://127.0.0.1:1\nlisten: nowhere\nroutes: []\nextra: 1\n")
     code, log = run_to_its_end(path)
     assert code == 1
-    found = {(line["level"], line["line"], line["column"]) for line in log if "line" in line}
+    *problems, last = log
+    found = {(line["level"], line["line"], line["column"]) for line in problems}
     assert {("error", 2, 9), ("error", 4, 1)} <= found
-    assert all(line["event"] in ("error in a policy", "warning about a policy") for line in log if line["level"] != "info")
+    assert all(line["event"] in ("error in a policy", "warning about a policy") for line in problems)
+    assert (last["event"], last["errors"]) == ("cannot start: the policies have errors", 2)
 
 
 def test_the_first_request_is_decided_by_the_store(start, origin, redis_server):
