@@ -13,10 +13,11 @@
 #define GROUP_MAX_TICKETS 256u
 #define BATCH_MAX_KEYS 64u
 #define BATCH_MAX_KEY_BYTES 16384u
-/* Open groups and batches are found by small tables without chains; two that meet in one place only
- * share fewer calls. */
+/* Open groups are found by a small table without chains; two that meet in one place only make a
+ * call longer. */
 #define GROUP_SLOTS 256u
-#define BATCH_SLOTS 32u
+/* So many of the youngest open batches may take one more group. */
+#define OPEN_BATCHES_SEEN 16
 #define MAX_FREE_GROUPS 256u
 #define MAX_FREE_BATCHES 32u
 
@@ -53,7 +54,6 @@ struct limit_batcher {
     struct list open, sent, free, free_groups;
     size_t free_count, free_group_count;
     struct batch_group *group_slots[GROUP_SLOTS];
-    struct limit_batch *batch_slots[BATCH_SLOTS];
     struct arena arena; /* keys and arguments of the call that is being made */
     struct refusal refusal;
     /* Call ids: random per worker, then a counter; unique over all sidecars of a store. */
@@ -154,16 +154,7 @@ static struct limit_batch *batch_open(struct limit_batcher *batcher, uint64_t ha
     list_node_init(&batch->node);
     list_init(&batch->groups);
     list_append(&batcher->open, &batch->node);
-    batcher->batch_slots[hash % BATCH_SLOTS] = batch;
     return batch;
-}
-
-static void batch_forget(struct limit_batch *batch)
-{
-    struct limit_batch **slot = &batch->batcher->batch_slots[batch->hash % BATCH_SLOTS];
-
-    if (*slot == batch)
-        *slot = NULL;
 }
 
 static void batch_close(struct limit_batch *batch)
@@ -172,7 +163,6 @@ static void batch_close(struct limit_batch *batch)
 
     CHECK_TAG(batch, BATCH);
     CHECK(list_is_empty(&batch->groups) && batch->waiting_count == 0);
-    batch_forget(batch);
     list_remove(&batch->node);
     batch->tag = 0;
     if (batcher->free_count >= MAX_FREE_BATCHES) {
@@ -363,7 +353,6 @@ static void batch_send(struct limit_batch *batch)
     struct reply reply;
 
     batch->is_sent = true;
-    batch_forget(batch);
     list_remove(&batch->node);
     list_append(&batcher->sent, &batch->node);
     batch_fill_call(batch);
@@ -416,17 +405,29 @@ static size_t key_bytes_of(const struct limit_check *check)
     return bytes;
 }
 
+static bool has_room(const struct limit_batch *batch, const struct limit_check *check,
+                     size_t key_bytes)
+{
+    return (batch->group_count + 1) * check->question_count <= BATCH_MAX_KEYS &&
+           batch->key_bytes + key_bytes <= BATCH_MAX_KEY_BYTES;
+}
+
 static struct limit_batch *find_batch(struct limit_batcher *batcher,
                                       const struct limit_check *check, size_t key_bytes)
 {
     uint64_t hash = limit_check_hash_alike(check);
-    struct limit_batch *batch = batcher->batch_slots[hash % BATCH_SLOTS];
+    struct list_node *node = batcher->open.head.prev;
 
-    if (batch != NULL && batch->hash == hash && !store_is_sharded(batcher->store) &&
-        (batch->group_count + 1) * check->question_count <= BATCH_MAX_KEYS &&
-        batch->key_bytes + key_bytes <= BATCH_MAX_KEY_BYTES &&
-        limit_check_is_alike(check, check_of(first_group(batch))))
-        return batch;
+    if (store_is_sharded(batcher->store))
+        return batch_open(batcher, hash);
+    for (int seen = 0; seen < OPEN_BATCHES_SEEN && node != &batcher->open.head; seen++) {
+        struct limit_batch *batch = CONTAINER_OF(node, struct limit_batch, node);
+
+        if (batch->hash == hash && has_room(batch, check, key_bytes) &&
+            limit_check_is_alike(check, check_of(first_group(batch))))
+            return batch;
+        node = node->prev;
+    }
     return batch_open(batcher, hash);
 }
 

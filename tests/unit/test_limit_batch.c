@@ -307,6 +307,27 @@ static void test_another_policy_is_another_call(void **state)
     assert_verdicts(f, "aa");
 }
 
+static void test_each_set_of_limits_is_a_call(void **state)
+{
+    struct fixture *f = *state;
+    struct policy_limit limits[MAX_CALLS];
+
+    for (int key = 0; key < 3; key++)
+        for (size_t i = 0; i < MAX_CALLS; i++) {
+            limits[i] = f->limit;
+            ask_limit(f, &limits[i], (const char *[]){"k1", "k2", "k3"}[key], 1 + i % 2);
+        }
+    tick(f);
+    assert_int_equal(fake.call_count, MAX_CALLS);
+    set_reply(1, 1, 9);
+    for (size_t i = 0; i < MAX_CALLS; i++) {
+        assert_string_equal(fake.calls[i].groups, "k1=1 k2=1 k3=1 ");
+        answer(i, STORE_OK);
+    }
+    for (size_t i = 0; i < f->request_count; i++)
+        assert_int_equal(f->requests[i].decided_count, 1);
+}
+
 static void test_keys_of_different_slots_go_alone(void **state)
 {
     struct fixture *f = *state;
@@ -542,6 +563,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(test_what_is_asked_in_a_tick_travels_together),
         CASE(test_another_policy_is_another_call),
+        CASE(test_each_set_of_limits_is_a_call),
         CASE(test_keys_of_different_slots_go_alone),
         CASE(test_a_group_is_bounded),
         CASE(test_a_call_is_bounded),
