@@ -36,7 +36,8 @@
 #define CALL_TEXT "return redis.call(unpack(ARGV))"
 #define PCALL_TEXT "return redis.pcall(unpack(ARGV))"
 /* Redis's clock goes on meanwhile: only what is left in steps of 1000 s can be compared. */
-#define PTTL_TEXT "return math.floor(redis.call('PTTL', ARGV[1]) / 1000000)"
+/* Coarse, as Redis's clock goes on; and nobody can say how far the end of time is from a step. */
+#define PTTL_TEXT "return math.floor(math.min(redis.call('PTTL', ARGV[1]), 1e12) / 1000000)"
 #define VALUE_TEXT                                                                                 \
     "local kind = redis.call('TYPE', ARGV[1]).ok\n"                                                \
     "if kind == 'string' then return {kind, redis.call('GET', ARGV[1])} end\n"                     \
